@@ -1,0 +1,1 @@
+"""Targets: where functions run. `abc` is the port, `local` this machine."""

@@ -1,0 +1,1 @@
+"""This machine as a target: a daemon, warm parents that fork replicas, and the broker."""

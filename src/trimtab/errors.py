@@ -1,0 +1,141 @@
+"""Every error that Trimtab raises, split by what the caller can do about it.
+
+    TrimtabError
+    ├── SpecError               the function's description is wrong: correct the named field
+    ├── HandlerError            the function's code cannot be used: correct the code
+    │   ├── ModuleMissing       there is no such module or file
+    │   ├── ImportFailed        the module is there and raised while it was imported
+    │   └── NameMissing         the module has no such name
+    ├── EventError              an event or body is malformed: the sender must correct it (HTTP 400)
+    ├── PermanentError          raised by handlers: do not retry this event
+    ├── TemporaryError          raised by handlers: retry this event, after a delay
+    └── TargetError             where functions run: look at the target
+        ├── TargetUnreachable   the daemon (or the cluster) does not answer
+        ├── NotFound            no function, revision, run or trigger of that name
+        ├── Conflict            the request contradicts what is there
+        ├── DeployFailed        a revision never became ready; the previous one keeps serving
+        └── InvocationFailed    the function answered with an error status
+
+Foreign exceptions stop at the adapter that meets them and are chained to one of these.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "Conflict",
+    "DeployFailed",
+    "EventError",
+    "HandlerError",
+    "ImportFailed",
+    "InvocationFailed",
+    "ModuleMissing",
+    "NameMissing",
+    "NotFound",
+    "PermanentError",
+    "SpecError",
+    "TargetError",
+    "TargetUnreachable",
+    "TemporaryError",
+    "TrimtabError",
+]
+
+
+class TrimtabError(Exception):
+    """The root of everything Trimtab raises on purpose."""
+
+
+class SpecError(TrimtabError):
+    """A field of a function's description is unknown, impossible or in conflict with another.
+
+    `path` is the field as it stands in YAML (`spec.scale.min`), `found` the value met there and `allowed` what may
+    stand there; the message says all three.
+    """
+
+    def __init__(self, path: str, found: Any, allowed: str, *, hint: str = "") -> None:
+        self.path, self.found, self.allowed, self.hint = path, found, allowed, hint
+        message = f"{path}: found {found!r}, allowed: {allowed}"
+        super().__init__(f"{message}. {hint}" if hint else message)
+
+
+class HandlerError(TrimtabError):
+    """A handler cannot be loaded."""
+
+
+class ModuleMissing(HandlerError):
+    """There is no such module or file."""
+
+
+class ImportFailed(HandlerError):
+    """The handler's module raised while it was imported; `traceback` holds the user's frames."""
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+class NameMissing(HandlerError):
+    """The module has no such name; the message lists the names it has."""
+
+
+class EventError(TrimtabError):
+    """A CloudEvent or a body is malformed; `attribute` names the attribute at fault (empty: the body)."""
+
+    def __init__(self, message: str, attribute: str = "") -> None:
+        super().__init__(message)
+        self.attribute = attribute
+
+
+class PermanentError(TrimtabError):
+    """Raised by a handler: this event can never succeed, so do not retry it.
+
+    The caller gets `status` (400 unless told); a broker moves the event to the dead letters at once.
+    """
+
+    def __init__(self, message: str = "", *, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class TemporaryError(TrimtabError):
+    """Raised by a handler: try this event again, not before `delay` seconds (None: the trigger's own backoff).
+
+    The caller gets 503, with `Retry-After` where a delay is given.
+    """
+
+    def __init__(self, message: str = "", *, delay: float | None = None) -> None:
+        super().__init__(message)
+        self.delay = delay
+
+
+class TargetError(TrimtabError):
+    """Where functions run could not do what was asked."""
+
+
+class TargetUnreachable(TargetError):
+    """The daemon (or the cluster) does not answer."""
+
+
+class NotFound(TargetError):
+    """No function, revision, run or trigger of that name."""
+
+
+class Conflict(TargetError):
+    """The request contradicts what is there."""
+
+
+class DeployFailed(TargetError):
+    """A revision never became ready; the previous one keeps serving. `traceback` is the handler's, where it has one."""
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+class InvocationFailed(TargetError):
+    """A function answered with an error: `status` is the HTTP status, `body` what it sent."""
+
+    def __init__(self, message: str, status: int, body: bytes = b"") -> None:
+        super().__init__(message)
+        self.status, self.body = status, body
