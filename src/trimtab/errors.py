@@ -14,7 +14,9 @@
         ├── NotFound            no function, revision, run or trigger of that name
         ├── Conflict            the request contradicts what is there
         ├── DeployFailed        a revision never became ready; the previous one keeps serving
-        └── InvocationFailed    the function answered with an error status
+        ├── InvocationFailed    the function answered with an error status
+        └── StoreError          a state file cannot be used: it is corrupt, from a newer version, or not writable
+            └── StoreFull       the disk is full (or the store's limit is reached): free space, then try again
 
 Foreign exceptions stop at the adapter that meets them and are chained to one of these.
 """
@@ -35,6 +37,8 @@ __all__ = [
     "NotFound",
     "PermanentError",
     "SpecError",
+    "StoreError",
+    "StoreFull",
     "TargetError",
     "TargetUnreachable",
     "TemporaryError",
@@ -139,3 +143,11 @@ class InvocationFailed(TargetError):
     def __init__(self, message: str, status: int, body: bytes = b"") -> None:
         super().__init__(message)
         self.status, self.body = status, body
+
+
+class StoreError(TargetError):
+    """A file of the local target's state cannot be used; the message names the file and what to do."""
+
+
+class StoreFull(StoreError):
+    """Nothing was written, because the disk is full or the store's limit is reached."""
