@@ -2,16 +2,19 @@
 
 This is the module to read first. Field names are Kubernetes' and Knative's, written in camelCase in YAML and JSON
 (`minScale` is `scale.min`, `containerConcurrency` is `scale.concurrency`) and in snake_case in Python. The types hold
-shape and defaults; `trimtab.spec.load` reads documents into them and `trimtab.spec.check` refuses what cannot be.
+shape, ranges and defaults; `trimtab.spec.load` reads documents into them and `trimtab.spec.check` refuses what cannot
+be. The JSON Schema and `docs/spec.md` are made from this module, its docstrings included.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import Meta, Struct, field
 
-API_VERSION = "trimtab.dev/v1"
+from trimtab.spec.scalars import ByteSize, Count, Duration, Label, Percent, Positive, Quantity, VariableName
+
+API_VERSION: Literal["trimtab.dev/v1"] = "trimtab.dev/v1"
 
 
 class Base(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, rename="camel"):
@@ -19,147 +22,202 @@ class Base(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True,
 
 
 class Metadata(Base):
-    """Who the function is. `name` is a DNS-1035 label (RFC 1035 2.3.1): Kubernetes makes host names of it."""
+    """Who the function is."""
 
-    name: str = ""
-    namespace: str = "default"
-    project: str = "default"
+    name: Label = ""
+    """A DNS-1035 label (RFC 1035 2.3.1): Kubernetes makes host names of it. Required."""
+    namespace: Label = "default"
+    """The Kubernetes namespace."""
+    project: Label = "default"
+    """The project that the function belongs to."""
     labels: dict[str, str] = {}
+    """Kubernetes labels, set on every object that is made for the function."""
     annotations: dict[str, str] = {}
+    """Kubernetes annotations. Scaling has fields of its own in `spec.scale`."""
 
 
 class Source(Base):
-    """Where the code is: at most one of `path` (file, folder or notebook), `code` (the text itself) and `git`.
+    """Where the code is: exactly one of `path`, `code` and `git`, unless `build.image` holds the code already.
 
-    A relative path is relative to the file that holds the document (or to the working directory, from Python).
+    A relative path is relative to the file that holds the document (or to the working directory, from Python). A
+    document without any source stands for the folder that it is in.
     """
 
     path: str | None = None
+    """A file, a folder or a notebook."""
     code: str | None = None
+    """The text of one Python module itself; the handler's module names it."""
     git: str | None = None
+    """A git reference: `https://host/repository.git#branch-or-commit:folder`."""
 
 
 class Build(Base):
-    """What the code needs around it. `preload` lists modules a warm parent imports before it forks replicas;
-    None means: those the handler's file imports at its top that are installed distributions."""
+    """What the code needs around it."""
 
     image: str | None = None
+    """An image that replicas run from instead of one that is built."""
     base_image: str | None = None
+    """The image that the built one sits on."""
     requirements: list[str] = []
+    """Python requirements (PEP 508), such as `pandas>=2.2`."""
     commands: list[str] = []
-    python: str | None = None
-    platforms: list[str] = []
+    """Shell commands that are run while the image is built, after the requirements are installed."""
+    python: Annotated[str, Meta(pattern=r"^3\.\d+(\.\d+)?$", extra={"allowed": "a version such as '3.12'"})] | None = (
+        None
+    )
+    """The Python version, such as `3.12`; without it, the one that runs Trimtab."""
+    platforms: list[
+        Annotated[
+            str,
+            Meta(pattern=r"^[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?$", extra={"allowed": "a platform such as 'linux/amd64'"}),
+        ]
+    ] = []
+    """Platforms that the image is built for, such as `linux/amd64`."""
     preload: list[str] | None = None
+    """Modules that a warm parent imports before it forks replicas. Without it: those that the handler's file imports at
+    its top and that are installed distributions."""
 
 
 class KeyRef(Base):
     """One key of a Secret or ConfigMap."""
 
     name: str
+    """The object's name."""
     key: str
+    """The key in it."""
     optional: bool = False
+    """Whether the object or the key may be missing; the variable is then not set."""
 
 
 class EnvSource(Base):
     """Where a variable's value comes from: exactly one of the two."""
 
     secret_key_ref: KeyRef | None = None
+    """A Secret's key."""
     config_map_key_ref: KeyRef | None = None
+    """A ConfigMap's key."""
 
 
 class EnvVar(Base):
     """One environment variable: `value` or `valueFrom`, as in Kubernetes."""
 
-    name: str
+    name: VariableName
+    """The variable's name; PORT, K_SERVICE, K_CONFIGURATION and K_REVISION are the runtime's own."""
     value: str | None = None
+    """Its text; with neither `value` nor `valueFrom` the variable is empty."""
     value_from: EnvSource | None = None
+    """Where the text comes from."""
 
 
 class Resources(Base):
-    """Requests and limits by resource name; values are Kubernetes quantities ("500m", "1G", "2Gi", 1, 0.5)."""
+    """Requests and limits by resource name: `cpu`, `memory`, `ephemeral-storage`, `nvidia.com/gpu` ..."""
 
-    requests: dict[str, str | int | float] = {}
-    limits: dict[str, str | int | float] = {}
+    requests: dict[str, Quantity] = {}
+    """What a replica is sure to get. Kubernetes schedules by it."""
+    limits: dict[str, Quantity] = {}
+    """What a replica never exceeds."""
 
 
 class Scale(Base):
-    """How many replicas, and when. Meanings, ranges and defaults are those of Knative's `autoscaling.knative.dev/*`.
+    """How many replicas, and when. Meanings, ranges and defaults are those of Knative's `autoscaling.knative.dev/*`."""
 
-    `concurrency` is the hard limit of one replica (containerConcurrency; 0 = unlimited); `target` the soft one
-    (None: 100 for concurrency, 200 for rps, never above `concurrency`). Durations are "6s", "1m30s", "500ms" or seconds.
-    """
-
-    min: int = 0
-    max: int = 0
-    """0 = no limit on Knative; the local target stops at its own `max_replicas` setting."""
-    initial: int = 1
-    activation: int = 1
+    min: Count = 0
+    """Replicas that always run; 0 = down to none when nothing calls."""
+    max: Count = 0
+    """Replicas at most. 0 = no limit on Knative; the local target stops at its own `max_replicas` setting."""
+    initial: Count = 1
+    """Replicas that a new revision starts with."""
+    activation: Positive = 1
+    """Replicas that it wakes with from zero: 1, or more, from `min` to `max`."""
     metric: Literal["concurrency", "rps"] = "concurrency"
-    target: float | None = None
-    utilization: float = 70
+    """What is measured: requests in flight, or requests per second."""
+    target: Annotated[float, Meta(ge=0.01)] | None = None
+    """The soft limit of one replica in that metric. Without it: 100 for concurrency, 200 for rps. Never above
+    `concurrency`."""
+    utilization: Percent = 70
     """Percent of the target that is aimed at, 1-100."""
-    concurrency: int = 0
-    window: str | int | float = "60s"
-    panic_window: float = 10
-    """Percent of `window`, 1-100."""
-    panic_threshold: float = 200
-    """Percent of the ready replicas' capacity, 110-1000."""
-    delay: str | int | float = "0s"
-    """scale-down-delay, at most 1h."""
-    retention: str | int | float = "0s"
-    """scale-to-zero-pod-retention-period, at most 1h."""
-    workers: int = 1
+    concurrency: Annotated[int, Meta(ge=0, le=1000)] = 0
+    """The hard limit of one replica (containerConcurrency): so many requests at a time. 0 = unlimited."""
+    window: Duration = "60s"
+    """Time over which the metric is averaged, 6s to 1h."""
+    panic_window: Percent = 10
+    """Percent of `window` in which a sudden rise is looked for, 1-100."""
+    panic_threshold: Annotated[float, Meta(ge=110, le=1000)] = 200
+    """Percent of the ready replicas' capacity at which a rise is a panic, 110-1000."""
+    delay: Duration = "0s"
+    """scale-down-delay: how long the load stays low before replicas are taken away, at most 1h, whole seconds."""
+    retention: Duration = "0s"
+    """scale-to-zero-pod-retention-period: how long the last replica is kept, at most 1h, whole seconds."""
+    workers: Positive = 1
     """Processes inside one replica, forked after the handler is loaded; they share its listening socket."""
 
 
 class Timeouts(Base):
-    """Seconds, or durations as in `Scale`."""
+    """How long things may take."""
 
-    request: str | int | float = "300s"
-    """timeoutSeconds: from the request's last byte to the answer's first. 504 after that."""
-    start: str | int | float = "60s"
+    request: Duration = "300s"
+    """timeoutSeconds: from the request's last byte to the answer's first. 504 after that; 0 = no limit."""
+    start: Duration = "60s"
     """From fork (or container start) to readiness."""
-    drain: str | int | float = "30s"
+    drain: Duration = "30s"
     """Grace period after SIGTERM for requests in flight."""
 
 
 class Limits(Base):
-    """What one replica accepts. `body` is a quantity of bytes (413 above it); `queue` how many requests may wait for a
-    slot when `scale.concurrency` is set (None: ten per slot, as Knative's queue-proxy), 503 above it."""
+    """What one replica accepts."""
 
-    body: str | int = "32Mi"
-    queue: int | None = None
+    body: ByteSize = "32Mi"
+    """Bytes of a request's body; 413 above it."""
+    queue: Count | None = None
+    """How many requests may wait for a slot when `scale.concurrency` is set; 503 above it. Without it: ten for each
+    slot, as Knative's queue-proxy has."""
 
 
 class VolumeSource(Base):
     """Exactly one kind of volume."""
 
     persistent_volume_claim: str | None = None
+    """A PersistentVolumeClaim's name."""
     secret: str | None = None
+    """A Secret's name."""
     config_map: str | None = None
+    """A ConfigMap's name."""
     empty_dir: bool = False
+    """A folder that lives as long as the replica."""
     host_path: str | None = None
+    """A folder of the machine."""
 
 
 class Volume(Base):
     """A volume and where it is mounted."""
 
-    name: str
+    name: Label
+    """The volume's name."""
     mount_path: str
+    """Where the function finds it: an absolute path, but not `/`, `/dev` or `/dev/log`, which Knative forbids."""
     source: VolumeSource = field(default_factory=VolumeSource)
+    """What is mounted."""
     sub_path: str | None = None
+    """A folder inside the volume, in place of its root."""
     read_only: bool = False
+    """Whether the function may only read."""
 
 
 class Scheduling(Base):
     """Where replicas may run; the local target keeps these fields and says that it does not use them."""
 
     node_selector: dict[str, str] = {}
+    """Labels that a node must have."""
     affinity: dict[str, Any] = {}
+    """Kubernetes' affinity, as it stands there."""
     tolerations: list[dict[str, Any]] = []
+    """Kubernetes' tolerations, as they stand there."""
     priority_class: str | None = None
+    """A PriorityClass's name."""
     service_account: str | None = None
+    """The ServiceAccount that the replicas run as."""
     image_pull_secrets: list[str] = []
+    """Names of Secrets that hold a registry's credentials."""
 
 
 class Retry(Base):
@@ -169,86 +227,120 @@ class Retry(Base):
     more than `maxDelay`; a Retry-After of the function wins when it is longer.
     """
 
-    attempts: int = 10
+    attempts: Count = 10
     """Retries after the first try. 0 = one try."""
     backoff: Literal["linear", "exponential"] = "exponential"
-    delay: str | int | float = "200ms"
-    max_delay: str | int | float = "5m"
-    timeout: str | int | float | None = None
-    """Of one try; None = the function's request timeout."""
+    """How waiting grows with the attempts."""
+    delay: Duration = "200ms"
+    """The unit of waiting."""
+    max_delay: Duration = "5m"
+    """The longest wait."""
+    timeout: Duration | None = None
+    """Of one try. Without it: the function's request timeout."""
     dead_letter: str | None = None
-    """Where events go that cannot be delivered: a URL, or None for the broker's own dead letters."""
+    """Where events go that cannot be delivered: a URL. Without it: the broker's own dead letters."""
 
 
 class CronTrigger(Base, tag="cron", tag_field="kind"):
-    """Calls the function by the clock. `schedule` has 5 or 6 fields (seconds first), or is `@every 10s`, `@hourly` ..."""
+    """Calls the function by the clock."""
 
-    name: str
+    name: Label
+    """The trigger's name, which no other trigger of the function has."""
     schedule: str
+    """5 or 6 fields (seconds first), or `@every 10s`, `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`."""
     timezone: str = "UTC"
+    """The IANA time zone that the fields are read in."""
     data: Any = None
+    """The event's data: JSON, or text where `contentType` is not JSON."""
     content_type: str = "application/json"
+    """The media type of `data`."""
     catch_up: Literal["none", "last", "all"] = "last"
     """Which ticks that were missed while nothing ran are made up for."""
     overlap: Literal["allow", "skip", "queue"] = "allow"
     """What happens to a tick while an earlier one is still being worked on."""
-    retry: Retry = field(default_factory=lambda: Retry(attempts=5))
+    retry: Retry = field(default_factory=Retry)
+    """How a failed call is repeated."""
     disabled: bool = False
+    """Keep the trigger, and do not fire it."""
 
 
 class EventTrigger(Base, tag="event", tag_field="kind"):
-    """Calls the function with the events of a broker that pass `filters` (Knative's Trigger; all must pass)."""
+    """Calls the function with the events of a broker that pass all `filters` (Knative's Trigger)."""
 
-    name: str
-    broker: str = "default"
+    name: Label
+    """The trigger's name, which no other trigger of the function has."""
+    broker: Label = "default"
+    """The broker's name."""
     filters: list[dict[str, Any]] = []
     """Dialects exact, prefix, suffix, all, any, not, cesql, as in Knative's `spec.filters`."""
     path: str = "/"
+    """The path of the function that events are sent to."""
     retry: Retry = field(default_factory=Retry)
-    deduplicate: str | int | float = "0s"
+    """How a failed call is repeated."""
+    deduplicate: Duration = "0s"
     """Suppress an event whose (source, id) was delivered within this time. 0 = deliver every one."""
     disabled: bool = False
+    """Keep the trigger, and deliver nothing to it."""
 
 
 Trigger = CronTrigger | EventTrigger
 
 
 class Sink(Base):
-    """Where `context.emit` and monitoring records go: exactly one of a broker's name and a URL (K_SINK)."""
+    """Where `context.emit` and monitoring records go (K_SINK): exactly one of `broker` and `uri`."""
 
     broker: str | None = None
+    """A broker's name."""
     uri: str | None = None
+    """An http or https URL."""
     extensions: dict[str, str] = {}
     """ceOverrides.extensions: set on every event (K_CE_OVERRIDES)."""
 
 
 class TrafficTarget(Base):
-    """A share of the traffic. `revision` None means the latest ready one. Percents of a function sum to 100."""
+    """A share of the traffic. Percents of a function sum to 100."""
 
     revision: str | None = None
-    percent: int = 0
-    tag: str | None = None
+    """A revision's name. Without it: the latest ready one."""
+    percent: Annotated[int, Meta(ge=0, le=100)] = 0
+    """The share; 0 gives a tag an address without any traffic."""
+    tag: Label | None = None
+    """A name under which this revision has an address of its own."""
 
 
 class FunctionSpec(Base):
     """Everything about a function but its name."""
 
     kind: Literal["http", "serving", "job"] = "http"
+    """A service called over HTTP, a model server, or a job that runs to its end. `nuclio` and `remote` mean `http`."""
     description: str = ""
+    """One line for people."""
     handler: str = ""
     """`module:name`, or `module` alone for the name `handler` (or the only function there is)."""
     source: Source = field(default_factory=Source)
+    """Where the code is."""
     build: Build = field(default_factory=Build)
+    """What the code needs around it."""
     env: list[EnvVar] = []
+    """Environment variables."""
     resources: Resources = field(default_factory=Resources)
+    """What a replica gets of the machine."""
     scale: Scale = field(default_factory=Scale)
+    """How many replicas, and when. A job has none."""
     timeouts: Timeouts = field(default_factory=Timeouts)
+    """How long things may take."""
     limits: Limits = field(default_factory=Limits)
+    """What one replica accepts."""
     volumes: list[Volume] = []
+    """What is mounted into a replica."""
     scheduling: Scheduling = field(default_factory=Scheduling)
+    """Where replicas may run."""
     triggers: list[Trigger] = []
+    """What calls the function, besides HTTP requests."""
     sink: Sink | None = None
+    """Where its events go."""
     traffic: list[TrafficTarget] = []
+    """How traffic is split over revisions. Without it: all to the latest ready one."""
     parameters: dict[str, Any] = {}
     """Default parameters of a job."""
 
@@ -256,7 +348,11 @@ class FunctionSpec(Base):
 class Function(Base):
     """The document."""
 
-    api_version: Literal["trimtab.dev/v1"] | UnsetType = UNSET
-    kind: Literal["Function"] | UnsetType = UNSET
+    api_version: Literal["trimtab.dev/v1"] = API_VERSION
+    """The version of this format."""
+    kind: Literal["Function"] = "Function"
+    """What the document is."""
     metadata: Metadata = field(default_factory=Metadata)
+    """Who the function is."""
     spec: FunctionSpec = field(default_factory=FunctionSpec)
+    """Everything else."""
