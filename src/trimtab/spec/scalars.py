@@ -13,7 +13,7 @@ from msgspec import Meta
 
 _END = r"$(?!\n)"  # Python's `$` alone lets a last newline pass; editors' patterns know no `\Z`
 DURATION = rf"^(\d+(\.\d+)?|(\d+(\.\d+)?(h|ms|m|us|s))+){_END}"
-QUANTITY = rf"^[+-]?(\d+(\.\d*)?|\.\d+)(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E|[eE][+-]?\d{{1,2}})?{_END}"
+QUANTITY = rf"^([+-]?(?:\d+(?:\.\d*)?|\.\d+))(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E|[eE][+-]?\d{{1,2}})?{_END}"
 LABEL = rf"^[a-z]([-a-z0-9]*[a-z0-9])?{_END}"
 _VARIABLE = rf"^[-._a-zA-Z][-._a-zA-Z0-9]*{_END}"
 
