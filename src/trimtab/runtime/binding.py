@@ -145,7 +145,10 @@ def _attributes(marked: list[Header]) -> dict[str, str]:
         name = _attribute(header)
         if name in attributes:
             raise malformed(name, _shown(value), "one header, it is there more than once")
-        attributes[name] = _decode(name, value)
+        try:
+            attributes[name] = (_unescape(value) if b"%" in value or b'"' in value else value).decode()
+        except UnicodeDecodeError:
+            raise malformed(name, _shown(value), "UTF-8") from None
     return attributes
 
 
@@ -168,16 +171,11 @@ def _header(name: str) -> bytes:
     return _PREFIX + name.encode("ascii")
 
 
-def _decode(attribute: str, value: bytes) -> str:
+def _unescape(value: bytes) -> bytes:
     """Section 3.1.3.2: undo quoting, then one round of percent-decoding; a stray percent sign stands for itself."""
-    if value[:1] == b'"' and _quoted_string(value):
+    if _quoted_string(value):
         value = _quoted_pair.sub(rb"\1", value[1:-1])
-    if b"%" in value:
-        value = unquote_to_bytes(value)
-    try:
-        return str(value, "utf-8")
-    except UnicodeDecodeError:
-        raise malformed(attribute, _shown(value), "UTF-8") from None
+    return unquote_to_bytes(value)
 
 
 def _encode(value: str) -> bytes:
