@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from trimtab.config import Settings
-from trimtab.deploy.abc import DeadLetter, Deployment, Firing, FunctionInfo, Progress, RunInfo, Target, TriggerInfo
+from trimtab.deploy.abc import (
+    DeadLetter,
+    Deployment,
+    Firing,
+    FunctionInfo,
+    Progress,
+    RunInfo,
+    Stage,
+    Target,
+    TriggerInfo,
+)
+from trimtab.deploy.local import control, logs
+from trimtab.errors import SpecError, TargetError, TargetUnreachable
 from trimtab.spec import Function, TrafficTarget
+
+_UP_WITHIN = 20.0
+"""Seconds for a daemon to answer after it was started, on a slow day."""
 
 
 class LocalTarget(Target):
@@ -17,48 +39,122 @@ class LocalTarget(Target):
 
     def __init__(self, settings: Settings, *, start: bool = True) -> None:
         self.settings = settings
+        self._start = start
+
+    def _call(self, call: str, on_progress: Callable[[Any], None] | None = None, /, **arguments: Any) -> Any:
+        path = self.settings.control_socket
+        try:
+            return control.call(path, call, arguments, on_progress)
+        except TargetUnreachable:
+            if not self._start or self._answers():
+                raise
+        self.up()
+        return control.call(path, call, arguments, on_progress)
+
+    # The daemon
 
     def up(self) -> dict[str, Any]:
-        """Start the daemon if none runs; return `status()` plus `started: bool`."""
-        raise NotImplementedError
+        """Start the daemon if none runs; return `status()` plus `started: bool`. Errors: TargetUnreachable."""
+        if self._answers():
+            return {**self.status(), "started": False}
+        for folder in (self.settings.home, self.settings.logs, self.settings.run):
+            try:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except OSError as exc:
+                raise TargetUnreachable(f"{folder} cannot be made: {exc.strerror}; set TRIMTAB_HOME") from exc
+        log = self.settings.logs / "daemon.log"
+        with log.open("ab") as output:
+            begin = output.tell()
+            process = subprocess.Popen(
+                [sys.executable, "-m", "trimtab.deploy.local.daemon"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd="/",
+                env={**os.environ, "TRIMTAB_HOME": str(self.settings.home)},
+            )
+        deadline = time.monotonic() + _UP_WITHIN
+        while not self._answers():
+            # Of two that start at once one ends, because the other holds the lock: then the other one answers soon.
+            if process.poll() not in (None, 4) or time.monotonic() > deadline:
+                with log.open("rb") as written:
+                    written.seek(begin)
+                    words = written.read().decode("utf-8", "replace").strip().splitlines()[-5:]
+                raise TargetUnreachable(
+                    f"the daemon did not start; {log} ends with: {' / '.join(words) or '(nothing)'}"
+                )
+            time.sleep(0.01)
+        return {**self.status(), "started": True}
 
     def down(self, *, timeout: float = 60.0) -> bool:
-        """Drain all replicas and end the daemon; False when none ran."""
-        raise NotImplementedError
+        """Drain all replicas and end the daemon; False when none ran. Errors: TargetError after `timeout` seconds."""
+        if not self._answers():
+            return False
+        pid = self.status()["pid"]
+        control.call(self.settings.control_socket, "down", {})
+        deadline = time.monotonic() + timeout
+        while Path(f"/proc/{pid}").exists() and not _zombie(pid):
+            if time.monotonic() > deadline:
+                raise TargetError(f"the daemon {pid} still drains after {timeout:g} s; `kill {pid}` hurries it")
+            time.sleep(0.01)
+        return True
 
     def status(self) -> dict[str, Any]:
-        """Keys: pid, version, home, since, broker (URL), functions, replicas. Errors: TargetUnreachable."""
-        raise NotImplementedError
+        """Give pid, version, home, since, broker (URL), functions, replicas. Errors: TargetUnreachable."""
+        result: dict[str, Any] = control.call(self.settings.control_socket, "status", {})
+        return result
+
+    def _answers(self) -> bool:
+        try:
+            control.connect(self.settings.control_socket).close()
+        except (TargetUnreachable, FileNotFoundError):
+            return False
+        return True
+
+    # Functions
 
     def deploy(self, function: Function, *, force: bool = False, progress: Progress | None = None) -> Deployment:
         """See Target."""
-        raise NotImplementedError
+
+        def report(stage: Any) -> None:
+            if progress is not None:
+                progress(msgspec.convert(stage, Stage))
+
+        sent = msgspec.to_builtins(_absolute(function))
+        return msgspec.convert(self._call("deploy", report, function=sent, force=force), Deployment)
 
     def get(self, name: str) -> FunctionInfo:
         """See Target."""
-        raise NotImplementedError
+        return msgspec.convert(self._call("get", name=name), FunctionInfo)
 
     def functions(self) -> list[FunctionInfo]:
         """See Target."""
-        raise NotImplementedError
+        return msgspec.convert(self._call("list"), list[FunctionInfo])
 
     def delete(self, name: str) -> None:
         """See Target."""
-        raise NotImplementedError
+        self._call("delete", name=name)
 
     def traffic(self, name: str, targets: list[TrafficTarget]) -> FunctionInfo:
         """See Target."""
-        raise NotImplementedError
+        return msgspec.convert(self._call("traffic", name=name, targets=msgspec.to_builtins(targets)), FunctionInfo)
 
     def rollback(self, name: str, revision: str | None = None) -> FunctionInfo:
         """See Target."""
-        raise NotImplementedError
+        return msgspec.convert(self._call("rollback", name=name, revision=revision), FunctionInfo)
 
     def logs(
         self, name: str, *, follow: bool = False, tail: int | None = None, revision: str | None = None
     ) -> Iterator[str]:
         """See Target."""
-        raise NotImplementedError
+        info = self.get(name)
+        if revision is not None and revision not in {known.name for known in info.revisions}:
+            names = ", ".join(known.name for known in info.revisions)
+            raise SpecError("revision", revision, f"one of {names}")
+        return logs.read(self.settings.logs / name, follow=follow, tail=tail, revision=revision)
+
+    # Runs
 
     def run(
         self,
@@ -70,47 +166,86 @@ class LocalTarget(Target):
         wait: bool = True,
         on_log: Callable[[str], None] | None = None,
     ) -> RunInfo:
-        """See Target."""
-        raise NotImplementedError
+        """See Target. A caller that goes away while it waits cancels the run."""
+
+        def report(line: Any) -> None:
+            if isinstance(line, str) and on_log is not None:
+                on_log(line)
+
+        result = self._call(
+            "run",
+            report,
+            function=msgspec.to_builtins(_absolute(function)),
+            parameters=parameters,
+            inputs={name: str(Path(path).absolute()) for name, path in (inputs or {}).items()},
+            artifact_path=None if artifact_path is None else str(Path(artifact_path).absolute()),
+            wait=wait,
+        )
+        return msgspec.convert(result, RunInfo)
 
     def runs(self, function: str | None = None) -> list[RunInfo]:
         """See Target."""
-        raise NotImplementedError
+        return msgspec.convert(self._call("runs", function=function), list[RunInfo])
 
     def cancel(self, run: str) -> RunInfo:
         """See Target."""
-        raise NotImplementedError
+        return msgspec.convert(self._call("cancel", run=run), RunInfo)
+
+    # Triggers and events
 
     def triggers(self, function: str | None = None) -> list[TriggerInfo]:
         """All triggers, or those of one function."""
-        raise NotImplementedError
+        return msgspec.convert(self._call("triggers", function=function), list[TriggerInfo])
 
     def firings(self, function: str, trigger: str, *, limit: int = 20) -> list[Firing]:
-        """The history of one cron trigger, newest first."""
-        raise NotImplementedError
+        """Give the history of one cron trigger, newest first."""
+        found = self._call("firings", function=function, trigger=trigger, limit=limit)
+        return msgspec.convert(found, list[Firing])
 
     def fire(self, function: str, trigger: str) -> str:
         """Fire a cron trigger now, as if a tick were due; return the event's id."""
-        raise NotImplementedError
+        return str(self._call("fire", function=function, trigger=trigger))
 
     def pause(self, function: str, trigger: str, *, paused: bool = True) -> TriggerInfo:
         """Pause or resume one trigger; events go on being collected while an event trigger is paused."""
-        raise NotImplementedError
+        return msgspec.convert(self._call("pause", function=function, trigger=trigger, paused=paused), TriggerInfo)
 
     def events(
         self, *, broker: str = "default", follow: bool = False, tail: int | None = 20
     ) -> Iterator[dict[str, Any]]:
         """Yield the broker's events in CloudEvents' JSON format, oldest first."""
-        raise NotImplementedError
+        found = self._call("events", broker=broker, after=None, tail=tail)
+        yield from found["events"]
+        while follow:
+            time.sleep(0.1)
+            found = self._call("events", broker=broker, after=found["last"], tail=None)
+            yield from found["events"]
 
     def dead(self, function: str | None = None) -> list[DeadLetter]:
-        """The dead letters, oldest first."""
-        raise NotImplementedError
+        """Give the dead letters, oldest first."""
+        return msgspec.convert(self._call("dead", function=function), list[DeadLetter])
 
     def redrive(self, ids: list[int] | None = None, *, function: str | None = None) -> int:
         """Deliver dead letters again, from the first try on; return how many."""
-        raise NotImplementedError
+        return int(self._call("redrive", ids=ids, function=function))
 
     def drop(self, ids: list[int] | None = None, *, function: str | None = None) -> int:
         """Forget dead letters; return how many."""
-        raise NotImplementedError
+        return int(self._call("drop", ids=ids, function=function))
+
+
+def _absolute(function: Function) -> Function:
+    """Make the source's path independent of the caller's working directory."""
+    path = function.spec.source.path
+    if path is None:
+        return function
+    located = msgspec.structs.replace(function.spec.source, path=str(Path(path).absolute()))
+    return msgspec.structs.replace(function, spec=msgspec.structs.replace(function.spec, source=located))
+
+
+def _zombie(pid: int) -> bool:
+    """Tell whether a process has ended and only waits for its parent, which may be us."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

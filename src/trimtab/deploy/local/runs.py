@@ -1,0 +1,240 @@
+"""Runs of jobs: one process each, its log, its result, and the history of all in `runs.db`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import signal
+import sqlite3
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from trimtab.deploy.abc import RunInfo
+from trimtab.deploy.local import source
+from trimtab.deploy.local.machine import Machine
+from trimtab.deploy.local.service import with_handler
+from trimtab.deploy.local.store import now
+from trimtab.deploy.local.zygotes import Child
+from trimtab.errors import NotFound
+from trimtab.spec import Function
+from trimtab.spec.quantity import seconds
+
+logger = logging.getLogger("trimtab.runs")
+
+KEPT = 1000
+"""Runs in the history; older ones are forgotten with their files."""
+_SCHEMA = "CREATE TABLE IF NOT EXISTS run (id TEXT PRIMARY KEY, function TEXT NOT NULL, created REAL NOT NULL, info TEXT NOT NULL) STRICT"
+
+
+class Runs:
+    """Starts runs, watches them, remembers them."""
+
+    def __init__(self, path: Path, machine: Machine) -> None:
+        self.machine = machine
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute(_SCHEMA)
+        self._children: dict[str, Child] = {}
+        self._done: dict[str, asyncio.Future[None]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._bury_lost()
+
+    def _bury_lost(self) -> None:
+        """Mark what an earlier daemon was running: its process is gone with it, and its result unknown."""
+        for info in self.list():
+            if info.state in ("pending", "running"):
+                info.state, info.finished = "failed", now()
+                info.error = "the daemon ended while this ran; run it again"
+                self._put(info)
+
+    # Reading
+
+    def list(self, function: str | None = None) -> list[RunInfo]:
+        """The history, newest first."""
+        rows = self._db.execute(
+            "SELECT info FROM run WHERE ?1 IS NULL OR function = ?1 ORDER BY created DESC, id", (function,)
+        )
+        return [msgspec.json.decode(text, type=RunInfo) for (text,) in rows]
+
+    def get(self, identity: str) -> RunInfo:
+        """One run, by its id or a prefix that only it has."""
+        rows = self._db.execute(
+            "SELECT info FROM run WHERE id GLOB ? LIMIT 2", (identity.replace("*", "") + "*",)
+        ).fetchall()
+        if len(rows) != 1:
+            raise NotFound(
+                f"no run {identity!r}; `trimtab runs` lists them"
+                if not rows
+                else f"{identity!r} is not the id of one run alone"
+            )
+        return msgspec.json.decode(rows[0][0], type=RunInfo)
+
+    def folder(self, identity: str) -> Path:
+        """Where a run's code, log and result lie."""
+        return self.machine.settings.home / "runs" / identity
+
+    # Running
+
+    async def start(
+        self,
+        function: Function,
+        parameters: dict[str, Any],
+        inputs: dict[str, str],
+        artifact_path: str | None,
+        identity: str | None = None,
+    ) -> RunInfo:
+        """Start one run; return as soon as its process is there. An `identity` that was used before starts nothing."""
+        identity = identity or uuid.uuid4().hex[:12]
+        known = self._db.execute("SELECT info FROM run WHERE id = ?", (identity,)).fetchone()
+        if known is not None:
+            return msgspec.json.decode(known[0], type=RunInfo)
+        folder = self.folder(identity)
+        artifacts = artifact_path or str(self.machine.settings.home / "artifacts" / function.metadata.name / identity)
+        info = RunInfo(
+            id=identity,
+            function=function.metadata.name,
+            state="pending",
+            created=now(),
+            parameters={**function.spec.parameters, **parameters},
+            artifact_path=artifacts,
+        )
+        self._put(info)
+        self._done[identity] = asyncio.get_running_loop().create_future()
+        try:
+            folder.mkdir(parents=True)
+            child = await self._fork(function, info, inputs)
+        except BaseException as exc:
+            self._finish(info, "failed", None, f"not started: {exc}")
+            raise
+        self._children[identity] = child
+        info.state, info.started = "running", now()
+        self._put(info)
+        task = asyncio.get_running_loop().create_task(self._watch(info, child))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self._forget_old()
+        return info
+
+    async def _fork(self, function: Function, info: RunInfo, inputs: dict[str, str]) -> Child:
+        machine, folder = self.machine, self.folder(info.id)
+        snapshot = source.read(function.spec.source, function.spec.handler)
+        module = source.module_of(function.spec, snapshot)
+        snapshot.write(folder / "code")
+        python = await machine.interpreter(function)
+        preload = function.spec.build.preload
+        if preload is None:
+            preload = source.heavy_imports(snapshot, module, foreign=python != machine.python)
+        environ = machine.environ(function.spec.env)
+        zygote = machine.zygote(python, preload, environ)
+        await zygote.start()
+        log = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            return zygote.fork(
+                {
+                    "mode": "job",
+                    "run": info.id,
+                    "function": info.function,
+                    "handler": with_handler(function, module).spec.handler,
+                    "directory": str(folder / "code"),
+                    "parameters": info.parameters,
+                    "inputs": inputs,
+                    "artifact_path": info.artifact_path,
+                    "result": str(folder / "result.json"),
+                    "timeout": seconds(function.spec.timeouts.request),
+                    "environ": environ,
+                },
+                [log],
+            )
+        finally:
+            os.close(log)
+
+    async def _watch(self, info: RunInfo, child: Child) -> None:
+        code = await child.exited
+        child.control.close()
+        self._children.pop(info.id, None)
+        try:
+            result = json.loads((self.folder(info.id) / "result.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            result = {}
+        info.results = result.get("results", {})
+        info.exit_code = code if code >= 0 else 128 - code
+        if self.get(info.id).state == "cancelled":
+            self._finish(info, "cancelled", info.exit_code, "cancelled")
+        elif code == 0:
+            self._finish(info, "succeeded", 0, None)
+        else:
+            error = result.get("error") or _ended_by(code)
+            self._finish(info, "failed", info.exit_code, error)
+
+    def _finish(self, info: RunInfo, state: Any, code: int | None, error: str | None) -> None:
+        info.state, info.exit_code, info.error, info.finished = state, code, error, now()
+        self._put(info)
+        done = self._done.pop(info.id, None)
+        if done is not None:
+            done.set_result(None)
+
+    async def wait(self, identity: str, on_log: Callable[[str], None]) -> RunInfo:
+        """Follow a run to its end; `on_log` gets its lines. Cancelling the wait does not cancel the run."""
+        done = self._done.get(identity)
+        with (self.folder(identity) / "log").open(encoding="utf-8", errors="replace") as log:
+            rest = ""
+            while True:
+                ended = done is None or done.done()
+                rest += log.read()
+                *lines, rest = rest.split("\n")
+                for line in lines:
+                    on_log(line)
+                if ended:
+                    break
+                await asyncio.sleep(0.02)
+            if rest:
+                on_log(rest)
+        return self.get(identity)
+
+    async def cancel(self, identity: str) -> RunInfo:
+        """Stop a run: SIGTERM, and SIGKILL after ten seconds."""
+        info = self.get(identity)
+        child = self._children.get(info.id)
+        if child is None:
+            return info
+        info.state = "cancelled"
+        self._put(info)
+        child.signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(asyncio.shield(self._done[info.id]), 10.0)
+        except TimeoutError:
+            child.signal(signal.SIGKILL)
+            await self._done[info.id]
+        return self.get(info.id)
+
+    async def close(self) -> None:
+        """Cancel what still runs."""
+        await asyncio.gather(*(self.cancel(identity) for identity in list(self._children)))
+        self._db.close()
+
+    def _put(self, info: RunInfo) -> None:
+        text = msgspec.json.encode(info, enc_hook=str).decode()
+        self._db.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?)", (info.id, info.function, info.created, text))
+
+    def _forget_old(self) -> None:
+        rows = self._db.execute("SELECT id FROM run ORDER BY created DESC LIMIT -1 OFFSET ?", (KEPT,)).fetchall()
+        for (identity,) in rows:
+            if identity not in self._children:
+                self._db.execute("DELETE FROM run WHERE id = ?", (identity,))
+                shutil.rmtree(self.folder(identity), ignore_errors=True)
+
+
+def _ended_by(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"ended by signal {-code}"

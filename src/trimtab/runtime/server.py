@@ -1,0 +1,205 @@
+"""Serve an ASGI application on sockets that somebody else bound, and leave without dropping a request.
+
+uvicorn's protocol speaks HTTP; the accepting and the leaving are done here, because replicas share one socket. A
+replica that has no free slot leaves connections in the kernel's backlog, where the next free replica finds them. A
+replica that leaves goes on answering open connections, with `connection: close`, and closes only those that stay silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import time
+from collections.abc import Sequence
+from email.utils import formatdate
+from typing import Any, Protocol
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+logger = logging.getLogger("trimtab.server")
+
+KEEP_ALIVE = 75
+"""Seconds an idle connection is kept: longer than common clients' pools keep theirs, so that they close first."""
+LINGER = 1.0
+"""Seconds that open connections get, while leaving, to send a request and be told to close."""
+UNPROVEN = 0.05
+"""Seconds a new connection may hold a slot before its first request; an idle one must not block the others."""
+
+
+class Gate(Protocol):
+    """What the server asks of an application that limits its concurrency."""
+
+    @property
+    def full(self) -> bool:
+        """No free slot."""
+
+    on_change: Any
+    """Called without arguments when `full` may have changed."""
+
+
+class Server:
+    """One process's share of the listening sockets.
+
+    `gate` None accepts whatever comes. `closing` is called when responses should start to carry `connection: close`.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        sockets: Sequence[socket.socket],
+        *,
+        gate: Gate | None = None,
+        slots: int = 0,
+        drain: float = 30.0,
+        linger: float = LINGER,
+    ) -> None:
+        self.app, self.sockets, self.drain, self.linger = app, list(sockets), drain, linger
+        self._gate, self._slots = gate, slots
+        self._state = ServerState()
+        self._config = Config(
+            app,
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+        )
+        self._stop = asyncio.Event()
+        self._unproven: set[_Connection] = set()
+        self._accepting = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def connections(self) -> int:
+        """Open connections of this process."""
+        return len(self._state.connections)
+
+    def stop(self) -> None:
+        """Begin to leave; `serve` returns when the last request is answered or the grace period is over."""
+        self._stop.set()
+
+    async def serve(self) -> bool:
+        """Serve until `stop`; True if every request in flight was answered within the grace period."""
+        self._config.load()
+        self._loop = asyncio.get_running_loop()
+        ticker = self._loop.create_task(self._tick())
+        if self._gate is not None:
+            self._gate.on_change = self._regulate
+        self._regulate()
+        try:
+            await self._stop.wait()
+            return await self._leave()
+        finally:
+            ticker.cancel()
+
+    # Accepting
+
+    def _regulate(self) -> None:
+        wanted = not self._stop.is_set() and not self._is_full()
+        if wanted == self._accepting:
+            return
+        self._accepting = wanted
+        for sock in self.sockets:
+            if wanted:
+                self._loop.add_reader(sock.fileno(), self._accept, sock)
+            else:
+                self._loop.remove_reader(sock.fileno())
+
+    def _is_full(self) -> bool:
+        if self._gate is None or not self._slots:
+            return False
+        return self._gate.full or len(self._unproven) >= self._slots
+
+    def _accept(self, sock: socket.socket) -> None:
+        # One at a time: with several replicas on one socket, whoever takes two makes one of them wait.
+        try:
+            connection, _ = sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as exc:
+            if exc.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                raise
+            logger.error("cannot accept connections: %s; trying again in a second", exc.strerror)
+            self._loop.remove_reader(sock.fileno())
+            self._loop.call_later(1.0, self._resume, sock)
+            return
+        connection.setblocking(False)
+        task = self._loop.create_task(self._loop.connect_accepted_socket(self._protocol, connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _resume(self, sock: socket.socket) -> None:
+        if self._accepting:
+            self._loop.add_reader(sock.fileno(), self._accept, sock)
+
+    def _protocol(self) -> HttpToolsProtocol:
+        if self._gate is None or not self._slots:
+            return HttpToolsProtocol(self._config, self._state, {}, self._loop)
+        connection = _Connection(self, self._config, self._state, {}, self._loop)
+        self._unproven.add(connection)
+        self._loop.call_later(UNPROVEN, self.proven, connection)
+        self._regulate()
+        return connection
+
+    def proven(self, connection: _Connection) -> None:
+        """Stop counting a new connection as a taken slot: its request counts itself, or it never came."""
+        self._unproven.discard(connection)
+        self._regulate()
+
+    # Leaving
+
+    async def _leave(self) -> bool:
+        started = self._loop.time()
+        self._regulate()
+        for sock in self.sockets:
+            sock.close()
+        while self._busy() and self._loop.time() < started + min(self.linger, self.drain):
+            await asyncio.sleep(0.02)
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        while self._busy() and self._loop.time() < started + self.drain:
+            await asyncio.sleep(0.02)
+        unfinished = list(self._state.tasks)
+        for task in unfinished:
+            task.cancel("the grace period is over")
+        if unfinished:
+            logger.error("%d requests were cut off by the end of the grace period of %g s", len(unfinished), self.drain)
+            await asyncio.wait(unfinished, timeout=1.0)
+        return not unfinished
+
+    def _busy(self) -> bool:
+        return bool(self._state.connections or self._state.tasks or self._tasks)
+
+    async def _tick(self) -> None:
+        while True:
+            self._state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
+            await asyncio.sleep(1.0)
+
+
+class _Connection(HttpToolsProtocol):
+    """A connection that says when its first request begins."""
+
+    def __init__(self, server: Server, *args: Any) -> None:
+        super().__init__(*args)
+        self._server: Server | None = server
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()  # type: ignore[no-untyped-call,unused-ignore]
+        if self._server is not None:
+            server, self._server = self._server, None
+            # After the application has counted the request: its task runs in this iteration of the loop.
+            server._loop.call_soon(server._loop.call_soon, server.proven, self)  # noqa: SLF001
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._server is not None:
+            server, self._server = self._server, None
+            server.proven(self)
