@@ -1,0 +1,148 @@
+"""Group commit: everything that is written goes through one thread, which puts what has gathered into one transaction.
+
+While one sync of the disk runs, the next operations gather; so a hundred concurrent requests share one sync, and a
+lone one waits for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from trimtab.errors import StoreError
+from trimtab.triggers.broker.store import translated
+from trimtab.triggers.broker.transaction import Transaction
+
+T = TypeVar("T")
+Operation = Callable[[Transaction], T]
+
+GROUP = 256
+"""Operations in one transaction at most: the bound on how long the first of them waits for the last."""
+
+
+class Job(Generic[T]):
+    """One operation on its way to the disk."""
+
+    __slots__ = ("after", "error", "finished", "future", "operation", "result", "weight")
+
+    def __init__(self, operation: Operation[T], weight: int, after: Callable[[T], None] | None) -> None:
+        self.operation, self.weight, self.after = operation, weight, after
+        self.future: asyncio.Future[T] | None = None
+        self.finished: threading.Event | None = None
+        self.result: Any = None
+        self.error: Exception | None = None
+
+
+class Writer:
+    """The thread that writes. An operation is a function of the open Transaction; what it returns is given to the
+    caller once the commit is on the disk. `after` runs on the loop, in the order of commits, before any caller goes on.
+
+    An operation that raises takes nothing of the others with it: the group is rolled back and each is tried alone.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, loop: asyncio.AbstractEventLoop) -> None:
+        self.waiting = 0
+        """The weights (bytes, roughly) of everything that was submitted and is not committed."""
+        self.commits = self.operations = 0
+        self._connection, self._path, self._loop = connection, path, loop
+        self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="broker-writer", daemon=True)
+        self._thread.start()
+
+    async def write(self, operation: Operation[T], *, weight: int = 0, after: Callable[[T], None] | None = None) -> T:
+        """Do `operation` and return its result when it is durable. Errors: StoreError, StoreFull.
+
+        Cancelling the caller does not take the operation back.
+        """
+        job = Job(operation, weight, after)
+        job.future = self._loop.create_future()
+        self._put(job)
+        return await job.future
+
+    def write_now(self, operation: Operation[T], *, weight: int = 0, after: Callable[[T], None] | None = None) -> T:
+        """As `write`, but block until it is durable (a few milliseconds); `after` runs on the loop's next turn."""
+        job = Job(operation, weight, after)
+        job.finished = threading.Event()
+        self._put(job)
+        job.finished.wait()
+        if job.error is not None:
+            raise job.error
+        result: T = job.result
+        return result
+
+    def close(self) -> None:
+        """Finish what was submitted, end the thread and close the connection."""
+        self._jobs.put(None)
+        self._thread.join()
+        with translated(self._path):
+            self._connection.close()
+
+    def _put(self, job: Job[Any]) -> None:
+        if not self._thread.is_alive():
+            raise StoreError(f"the broker's file {str(self._path)!r} was closed")
+        self.waiting += job.weight
+        self._jobs.put(job)
+
+    def _run(self) -> None:
+        while (group := self._gather())[0] is not None:
+            jobs = [job for job in group if job is not None]
+            self._commit(jobs)
+            for job in jobs:
+                if job.finished is not None:
+                    job.finished.set()
+            self._loop.call_soon_threadsafe(self._settle, jobs)
+            if group[-1] is None:
+                return
+
+    def _gather(self) -> list[Job[Any] | None]:
+        group = [self._jobs.get()]
+        while group[-1] is not None and len(group) < GROUP:
+            try:
+                group.append(self._jobs.get_nowait())
+            except queue.Empty:
+                break
+        return group
+
+    def _commit(self, jobs: list[Job[Any]]) -> None:
+        try:
+            self._transact(jobs)
+        except Exception as exc:  # noqa: BLE001 - whatever an operation raises belongs to its caller
+            if len(jobs) == 1:
+                jobs[0].error = exc
+                return
+            for job in jobs:
+                self._commit([job])
+
+    def _transact(self, jobs: list[Job[Any]]) -> None:
+        with translated(self._path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                transaction = Transaction(self._connection)
+                for job in jobs:
+                    job.result = job.operation(transaction)
+                transaction.flush()
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+        self.commits += 1
+        self.operations += len(jobs)
+
+    def _settle(self, jobs: list[Job[Any]]) -> None:
+        for job in jobs:
+            self.waiting -= job.weight
+            if job.error is None and job.after is not None:
+                job.after(job.result)
+        for job in jobs:
+            if job.future is None or job.future.done():
+                continue
+            if job.error is not None:
+                job.future.set_exception(job.error)
+            else:
+                job.future.set_result(job.result)
