@@ -1,0 +1,1 @@
+"""One module per noun that the command line acts on."""

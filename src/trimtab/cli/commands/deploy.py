@@ -1,0 +1,81 @@
+"""`trimtab deploy`: source in, URL out."""
+
+from __future__ import annotations
+
+import click
+
+from trimtab.cli import output as out
+from trimtab.cli.changes import Changes
+from trimtab.cli.options import function_options, output_option, target_option
+from trimtab.cli.session import Session
+from trimtab.cli.source import read
+from trimtab.deploy.abc import Deployment, Stage, Target
+from trimtab.errors import DeployFailed, TargetError
+from trimtab.spec import Function
+
+
+@click.command()
+@click.argument("source")
+@function_options
+@click.option("--force", is_flag=True, help="Make a new revision even if nothing changed.")
+@target_option
+@output_option()
+@click.pass_obj
+def deploy(session: Session, source: str, changes: Changes, force: bool, target: str, output: str) -> None:
+    """Make a function run, and print its URL.
+
+    SOURCE is FILE.py[:handler], a folder, or a function.yaml or .json (Trimtab's or Nuclio's). Options override the
+    document. A function that changed becomes a new revision, which takes over without a failed request; one that did
+    not is left alone. A missing daemon is started.
+
+    \b
+    trimtab deploy hello.py
+    trimtab deploy hello.py:handler --name greet --min 1 --max 4 --concurrency 1
+    trimtab deploy report.py --cron '0 7 * * *' --timezone Europe/Paris
+    trimtab deploy audit.py --on type=com.example.made -o json | jq -r .url
+    """
+    function = changes.apply(read(source))
+    done = send(session.target(target, start=True), function, force=force)
+    if output == "json":
+        out.json(done)
+    else:
+        click.echo(sentence(done))
+
+
+def send(place: Target, function: Function, *, force: bool = False) -> Deployment:
+    """Deploy, with the stages shown as they finish to whoever watches.
+
+    Errors: as Target.deploy; DeployFailed says what serves instead.
+    """
+    try:
+        done = place.deploy(function, force=force, progress=_show if out.live() else None)
+    except DeployFailed as error:
+        name = function.metadata.name
+        raise DeployFailed(f"{error}\n{_instead(place, name)}", error.traceback) from error
+    for warning in done.warnings:
+        out.warn(warning)
+    return done
+
+
+def sentence(done: Deployment) -> str:
+    """Say what a deployment did."""
+    if not done.changed:
+        return f"{done.name} is unchanged: {done.revision} serves {done.url}"
+    ms = sum(stage.ms for stage in done.stages)
+    return f"{done.revision} is ready after {ms:.0f} ms: {done.url}"
+
+
+def _show(stage: Stage) -> None:
+    detail = f"  {stage.detail}" if stage.detail else ""
+    out.note(f"  {stage.name:<12}{stage.ms:>8.0f} ms{detail}")
+
+
+def _instead(place: Target, name: str) -> str:
+    try:
+        serving = [revision for revision in place.get(name).revisions if revision.percent]
+    except TargetError:
+        return f"There is no earlier revision of {name}, so nothing serves."
+    if not serving:
+        return f"No revision of {name} has traffic."
+    names = " and ".join(revision.name for revision in serving)
+    return f"The previous revision keeps serving: {names}."

@@ -1,0 +1,157 @@
+"""Options that several commands share, so that one word means one thing everywhere."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from trimtab.cli.session import TARGETS, Session
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Pair(click.ParamType):
+    """`KEY=VALUE`, given to the command as a tuple of two texts."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Split at the first equals sign."""
+        if isinstance(value, tuple):
+            return value
+        key, equals, text = str(value).partition("=")
+        if not equals or not key:
+            self.fail(f"{value!r} is not KEY=VALUE", param, ctx)
+        return key, text
+
+
+PAIR = Pair()
+
+
+def output_option(*formats: str) -> Callable[[Command], Command]:
+    """`-o FORMAT` as parameter `output`; the first format is the default."""
+    formats = formats or ("text", "json")
+    return click.option(
+        "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True, help="How to print."
+    )
+
+
+def target_option(command: Command) -> Command:
+    """`--target NAME` as parameter `target`."""
+    return click.option(
+        "--target", type=click.Choice(TARGETS), default=TARGETS[0], show_default=True, help="Where functions run."
+    )(command)
+
+
+def follow_option(command: Command) -> Command:
+    """`-f` as parameter `follow`."""
+    return click.option("-f", "--follow", is_flag=True, help="Go on printing as lines come; Ctrl-C ends it.")(command)
+
+
+def complete_functions(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete a function's name; silent while the target does not answer."""
+    from trimtab.errors import TrimtabError
+
+    session: Session = ctx.find_object(Session) or Session()
+    try:
+        functions = session.local().functions()
+    except TrimtabError:
+        return []
+    return [CompletionItem(f.name, help=f.kind) for f in functions if f.name.startswith(incomplete)]
+
+
+def function_argument(name: str = "name", **options: Any) -> Callable[[Command], Command]:
+    """The name of a deployed function, completed by the shell."""
+    return click.argument(name, shell_complete=complete_functions, **options)
+
+
+_SCALE: tuple[tuple[str, Any, str], ...] = (
+    ("min", click.IntRange(min=0), "Replicas that always run; 0 lets it scale to zero."),
+    ("max", click.IntRange(min=0), "Replicas at most; 0 = the target's own limit."),
+    ("initial", click.IntRange(min=0), "Replicas a new revision starts with."),
+    ("activation", click.IntRange(min=1), "Replicas it wakes with from zero."),
+    ("concurrency", click.IntRange(min=0), "Requests one replica works on at a time; 0 = no limit."),
+    ("metric", click.Choice(["concurrency", "rps"]), "What is measured."),
+    ("target", float, "What one replica should get of the metric: 100 in flight or 200 a second unless given."),
+    ("utilization", click.FloatRange(1, 100), "Percent of the target that is aimed at."),
+    ("window", str, "Time over which the metric is averaged, such as 6s or 1m30s."),
+    ("panic_window", click.FloatRange(1, 100), "Percent of the window that a sudden rise is looked for in."),
+    ("panic_threshold", click.FloatRange(110, 1000), "Percent of capacity at which a rise is a panic."),
+    ("delay", str, "Time the load must stay low before replicas are taken away."),
+    ("retention", str, "Time the last replica is kept after the last request."),
+    ("workers", click.IntRange(min=1), "Processes inside one replica."),
+)
+
+
+def scale_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The fields of `spec.scale` as options; those that were given arrive as one dict, `scale`.
+
+    The field `target` is `--scale-target`, as in Knative's `kn`, because `--target` says where a function runs.
+    """
+
+    @functools.wraps(command)
+    def gathered(*args: Any, **values: Any) -> Any:
+        scale = {name: values.pop(f"scale_{name}") for name, _, _ in _SCALE}
+        return command(*args, scale={name: value for name, value in scale.items() if value is not None}, **values)
+
+    return _add(
+        gathered,
+        (
+            click.option("--scale-target" if name == "target" else _flag(name), f"scale_{name}", type=kind, help=text)
+            for name, kind, text in _SCALE
+        ),
+    )
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _add(command: Callable[..., Any], options: Iterable[Callable[[Any], Any]]) -> Callable[..., Any]:
+    for option in reversed(list(options)):
+        command = option(command)
+    return command
+
+
+_FUNCTION: tuple[Callable[[Any], Any], ...] = (
+    click.option("--name", help="The function's name (default: the file's, as a DNS label)."),
+    click.option("--kind", type=click.Choice(["http", "serving", "job"]), help="What kind of function it is."),
+    click.option("--handler", help="module:name, or the name alone in a file."),
+    click.option(
+        "--requirements",
+        multiple=True,
+        metavar="REQ|FILE",
+        help="A requirement, or a .txt file of requirements. Repeatable.",
+    ),
+    click.option("--env", multiple=True, type=PAIR, help="An environment variable. Repeatable."),
+    click.option("--timeout", help="Time a request may take, such as 30s."),
+    click.option("--cron", multiple=True, metavar="SCHEDULE", help="Call it by the clock. Repeatable."),
+    click.option("--timezone", help="Time zone of the --cron schedules (default: UTC)."),
+    click.option(
+        "--on",
+        multiple=True,
+        metavar="ATTR=VALUE[,..]",
+        help="Call it with the broker's events whose attributes are exactly these; '*' for all. Repeatable.",
+    ),
+    click.option(
+        "--filter", multiple=True, metavar="CESQL", help="Call it with the events this expression selects. Repeatable."
+    ),
+    click.option("--sink", metavar="BROKER|URL", help="Where context.emit sends events."),
+)
+
+
+def function_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What `deploy`, `dev` and `export` can set on a function; arrives as one `Changes`, `changes`."""
+
+    @functools.wraps(command)
+    def gathered(*args: Any, scale: dict[str, Any], **values: Any) -> Any:
+        from trimtab.cli.changes import Changes
+
+        changes = Changes(scale=scale, **{name: values.pop(name) for name in Changes.__struct_fields__ if name != "scale"})
+        return command(*args, changes=changes, **values)
+
+    return _add(scale_options(gathered), _FUNCTION)

@@ -1,0 +1,73 @@
+"""From what a person names (a file, a folder, a document) to the function that it describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from msgspec.structs import replace
+
+from trimtab.cli.label import label
+from trimtab.spec import Function, FunctionSpec, Metadata, Source
+
+CODE = {".py", ".ipynb"}
+DOCUMENTS = {".yaml", ".yml", ".json"}
+_DOCUMENT_NAMES = ("function.yaml", "function.yml", "function.json")
+
+
+def read(source: str) -> Function:
+    """Read SOURCE: `FILE.py[:handler]`, a folder, or a document (ours or Nuclio's); its paths become absolute.
+
+    Errors: click.BadParameter for what is not there, SpecError for a document that is refused.
+    """
+    path, handler = split(source)
+    if path.is_dir() and not handler:
+        return _folder(path)
+    if path.suffix in CODE:
+        return _file(path, handler)
+    if path.suffix in DOCUMENTS and not handler:
+        return _document(path)
+    raise _bad(f"{source!r} is neither FILE.py[:handler], a folder (see --handler), nor a function.yaml or .json")
+
+
+def split(source: str) -> tuple[Path, str]:
+    """Split `PATH[:handler]`; the path exists and is absolute."""
+    path, colon, handler = Path(source), "", ""
+    if not path.exists() and ":" in source:
+        text, colon, handler = source.rpartition(":")
+        path = Path(text)
+    if not path.exists():
+        raise _bad(f"there is no {str(path)!r} here ({Path.cwd()})")
+    if colon and not handler:
+        raise _bad(f"{source!r} has a colon and no name after it")
+    return path.absolute(), handler
+
+
+def _file(path: Path, handler: str) -> Function:
+    module = path.stem
+    return _function(path, path.stem, f"{module}:{handler}" if handler else module)
+
+
+def _folder(path: Path) -> Function:
+    """Read a folder's document, or take the folder as it is; the target finds the only module if no handler is named."""
+    document = next((path / name for name in _DOCUMENT_NAMES if (path / name).is_file()), None)
+    return _document(document) if document else _function(path, path.resolve().name, "")
+
+
+def _function(path: Path, name: str, handler: str) -> Function:
+    spec = FunctionSpec(handler=handler, source=Source(path=str(path)))
+    return Function(metadata=Metadata(name=label(name)), spec=spec)
+
+
+def _document(path: Path) -> Function:
+    from trimtab.spec import load
+
+    function = load(path)
+    if function.metadata.name:
+        return function
+    name = path.parent.name if path.stem == "function" else path.stem
+    return replace(function, metadata=replace(function.metadata, name=label(name)))
+
+
+def _bad(message: str) -> click.BadParameter:
+    return click.BadParameter(message, param_hint="SOURCE")
