@@ -36,7 +36,10 @@ _time = re.compile(
 
 def malformed(name: str, found: Any, allowed: str) -> EventError:
     """Give the error for one attribute: its name, what was found (shortened) and what may stand there."""
-    shown = "nothing" if found is None else repr(found)
+    try:
+        shown = "nothing" if found is None else repr(found)
+    except ValueError:  # an int of more digits than sys.get_int_max_str_digits()
+        shown = f"a very large {type(found).__name__}"
     if len(shown) > _SHOWN:
         shown = shown[:_SHOWN] + "..."
     return EventError(f"event attribute {name[:_SHOWN]!r}: found {shown}, allowed: {allowed}", name[:_SHOWN])
