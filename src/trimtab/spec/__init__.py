@@ -1,5 +1,7 @@
 """What a function is, and how it is read, checked and written."""
 
+from trimtab.spec.check import check
+from trimtab.spec.load import LeftoverWarning, dump, from_dict, load, loads, to_dict
 from trimtab.spec.types import (
     API_VERSION,
     Build,
@@ -35,6 +37,7 @@ __all__ = [
     "Function",
     "FunctionSpec",
     "KeyRef",
+    "LeftoverWarning",
     "Limits",
     "Metadata",
     "Resources",
@@ -48,4 +51,10 @@ __all__ = [
     "Trigger",
     "Volume",
     "VolumeSource",
+    "check",
+    "dump",
+    "from_dict",
+    "load",
+    "loads",
+    "to_dict",
 ]

@@ -1,0 +1,107 @@
+"""A function that MLRun exported (`fn.export("function.yaml")`), and the list of what could not be carried over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trimtab.spec.foreign import (
+    Remains,
+    decode_source,
+    given,
+    split_commands,
+    take_env,
+    take_resources,
+    take_scheduling,
+    volume,
+)
+from trimtab.spec.types import Function
+
+_KINDS = {"nuclio": "http", "remote": "http", "serving": "serving", "job": "job"}
+_SCHEDULING = {
+    "nodeSelector": "spec.node_selector",
+    "affinity": "spec.affinity",
+    "tolerations": "spec.tolerations",
+    "priorityClass": "spec.priority_class_name",
+    "serviceAccount": "spec.service_account",
+}
+_BOOKKEEPING = ("metadata.hash", "metadata.updated", "metadata.tag", "metadata.credentials", "status", "verbose",
+                "spec.build.code_origin", "spec.build.origin_filename", "spec.entry_points", "spec.default_class",
+                "spec.args", "spec.command", "spec.disable_auto_mount", "spec.allow_empty_resources")  # fmt: skip
+
+
+def recognises(document: dict[str, Any]) -> bool:
+    """Whether this is MLRun's document: one of its kinds, and no `apiVersion`."""
+    return "apiVersion" not in document and document.get("kind") in _KINDS
+
+
+def read(document: dict[str, Any]) -> tuple[Function, list[str]]:
+    """Give the function and, one line each, what could not be carried over. Errors: SpecError."""
+    from trimtab.spec.load import from_dict
+
+    remains = Remains(document)
+    kind = _KINDS[remains.take("kind", str)]
+    for path in _BOOKKEEPING:
+        remains.take(path)
+    metadata = {
+        "name": remains.take("metadata.name", str),
+        "project": remains.take("metadata.project", str),
+        "labels": remains.take("metadata.labels", dict),
+    }
+    names = ("spec.function_handler", "spec.default_handler", "spec.handler")
+    spec = {
+        "kind": kind,
+        "description": remains.take("spec.description", str),
+        "handler": next((found for found in [remains.take(name, str) for name in names] if found), None),
+        "source": _source(remains),
+        "build": _build(remains),
+        "env": take_env(remains, "spec.env"),
+        "resources": take_resources(remains, "spec.resources"),
+        "scale": _scale(remains, kind),
+        "volumes": _volumes(remains),
+        "scheduling": _scheduling(remains),
+        "parameters": remains.take("spec.parameters", dict) if kind == "job" else None,
+    }
+    return from_dict(given({"metadata": metadata, "spec": spec}, 3)), remains.leftovers()
+
+
+def _source(remains: Remains) -> dict[str, Any]:
+    code = remains.take("spec.build.functionSourceCode", str)
+    return {"code": decode_source(code, "spec.build.functionSourceCode") if code else None}
+
+
+def _build(remains: Remains) -> dict[str, Any]:
+    requirements, commands = split_commands(remains.take("spec.build.commands", list, []))
+    return {
+        "image": remains.take("spec.image", str),
+        "baseImage": remains.take("spec.build.base_image", str),
+        "requirements": [*remains.take("spec.build.requirements", list, []), *requirements],
+        "commands": commands,
+    }
+
+
+def _scale(remains: Remains, kind: str) -> dict[str, Any]:
+    names = {"min": "spec.min_replicas", "max": "spec.max_replicas"}
+    scale = {field: remains.take(path, int) for field, path in names.items()}
+    fixed = remains.take("spec.replicas", int)
+    if kind == "job":
+        return {}
+    return {field: fixed or value for field, value in scale.items()}
+
+
+def _volumes(remains: Remains) -> list[dict[str, Any]]:
+    mounts = {each.get("name"): each for each in remains.take("spec.volume_mounts", list, [])}
+    taken, rest = [], []
+    for each in remains.take("spec.volumes", list, []):
+        ours = volume(each, mounts.pop(each.get("name"), {}))
+        if ours is None or not ours["mountPath"]:
+            rest.append(each)
+        else:
+            taken.append(ours)
+    remains.put_back("spec.volumes", rest)
+    remains.put_back("spec.volume_mounts", list(mounts.values()))
+    return taken
+
+
+def _scheduling(remains: Remains) -> dict[str, Any]:
+    secret = remains.take("spec.image_pull_secret", str)
+    return {**take_scheduling(remains, _SCHEDULING), "imagePullSecrets": [secret] if secret else []}
