@@ -130,6 +130,8 @@ def _role(message: dict[str, Any], descriptors: list[int]) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what a handler prints is seen at once
     os.environ.clear()
     os.environ.update(message["environ"])
     os.chdir(message["directory"])

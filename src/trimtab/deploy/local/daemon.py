@@ -295,6 +295,7 @@ def _only_one(config: Settings) -> Iterator[None]:
 
 def main(config: Settings) -> int:
     """Run the daemon in the foreground; return the exit code."""
+    os.chdir("/")  # a daemon must not keep a folder from being unmounted or removed
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
     async def live() -> None:

@@ -104,12 +104,10 @@ class Live:
 
     def decide(self, now: float) -> None:
         """Let the autoscaler decide, and follow."""
+        if not self.replicas and not self.want:
+            return  # asleep: `wake` is what decides
         decision = self.autoscaler.decide(now, len(self.ready))
-        want = decision.want
-        if want is None:
-            return
-        if want == 0 and self.backlog():
-            want = 1
+        want = decision.want or min(self.backlog(), 1)
         if want != self.want:
             logger.info("%s: %d -> %d replicas (%s)", self.revision.name, self.want, want, decision.reason)
         self.scale(want)
@@ -232,7 +230,7 @@ class Live:
         """Start the first replica for a connection that waits."""
         now = time.monotonic()
         self.autoscaler.record(now, max(1.0, float(self.backlog())), 0.0)
-        self.scale(max(1, self.autoscaler.decide(now, 0).want or 1))
+        self.scale(max(1, self.autoscaler.decide(now, 0).want))
 
     def _refuse_backlog(self, error: str) -> None:
         """Answer those who wait for a replica that will not come."""

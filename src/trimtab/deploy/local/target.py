@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -63,27 +62,16 @@ class LocalTarget(Target):
             except OSError as exc:
                 raise TargetUnreachable(f"{folder} cannot be made: {exc.strerror}; set TRIMTAB_HOME") from exc
         log = self.settings.logs / "daemon.log"
-        with log.open("ab") as output:
-            begin = output.tell()
-            process = subprocess.Popen(
-                [sys.executable, "-m", "trimtab.deploy.local.daemon"],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                cwd="/",
-                env={**os.environ, "TRIMTAB_HOME": str(self.settings.home)},
-            )
+        begin = log.stat().st_size if log.exists() else 0
+        pid = _spawn(log, {**os.environ, "TRIMTAB_HOME": str(self.settings.home)})
         deadline = time.monotonic() + _UP_WITHIN
         while not self._answers():
             # Of two that start at once one ends, because the other holds the lock: then the other one answers soon.
-            if process.poll() not in (None, 4) or time.monotonic() > deadline:
+            if _ended(pid) not in (None, 4) or time.monotonic() > deadline:
                 with log.open("rb") as written:
                     written.seek(begin)
                     words = written.read().decode("utf-8", "replace").strip().splitlines()[-5:]
-                raise TargetUnreachable(
-                    f"the daemon did not start; {log} ends with: {' / '.join(words) or '(nothing)'}"
-                )
+                raise TargetUnreachable(f"the daemon did not start; {log} ends with: {' / '.join(words) or '(nothing)'}")
             time.sleep(0.01)
         return {**self.status(), "started": True}
 
@@ -241,6 +229,26 @@ def _absolute(function: Function) -> Function:
         return function
     located = msgspec.structs.replace(function.spec.source, path=str(Path(path).absolute()))
     return msgspec.structs.replace(function, spec=msgspec.structs.replace(function.spec, source=located))
+
+
+def _spawn(log: Path, environ: dict[str, str]) -> int:
+    """Start a daemon in a session of its own; it outlives us, so it is nobody's `Popen`."""
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    command = [sys.executable, "-m", "trimtab.deploy.local.daemon"]
+    return os.posix_spawn(sys.executable, command, environ, file_actions=actions, setsid=True)
+
+
+def _ended(pid: int) -> int | None:
+    """Give the exit code of a child that has ended, None while it runs or where it is no longer ours to ask."""
+    try:
+        done, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return os.waitstatus_to_exitcode(status) if done else None
 
 
 def _zombie(pid: int) -> bool:
