@@ -69,6 +69,26 @@ def function_argument(name: str = "name", **options: Any) -> Callable[[Command],
     return click.argument(name, shell_complete=complete_functions, **options)
 
 
+def add_options(command: Callable[..., Any], options: Iterable[Callable[[Any], Any]]) -> Callable[..., Any]:
+    """Decorate with several options; help shows them in this order."""
+    for option in reversed(list(options)):
+        command = option(command)
+    return command
+
+
+def gather(
+    command: Callable[..., Any], name: str, make: Callable[..., Any], parts: Iterable[str]
+) -> Callable[..., Any]:
+    """Call `command` with `name=make(**parts)` in the place of the parameters named in `parts`."""
+    names = tuple(parts)
+
+    @functools.wraps(command)
+    def gathered(*args: Any, **values: Any) -> Any:
+        return command(*args, **{name: make(**{part: values.pop(part) for part in names})}, **values)
+
+    return gathered
+
+
 _SCALE: tuple[tuple[str, Any, str], ...] = (
     ("min", click.IntRange(min=0), "Replicas that always run; 0 lets it scale to zero."),
     ("max", click.IntRange(min=0), "Replicas at most; 0 = the target's own limit."),
@@ -93,13 +113,12 @@ def scale_options(command: Callable[..., Any]) -> Callable[..., Any]:
     The field `target` is `--scale-target`, as in Knative's `kn`, because `--target` says where a function runs.
     """
 
-    @functools.wraps(command)
-    def gathered(*args: Any, **values: Any) -> Any:
-        scale = {name: values.pop(f"scale_{name}") for name, _, _ in _SCALE}
-        return command(*args, scale={name: value for name, value in scale.items() if value is not None}, **values)
 
-    return _add(
-        gathered,
+    def given(**values: Any) -> dict[str, Any]:
+        return {name.removeprefix("scale_"): value for name, value in values.items() if value is not None}
+
+    return add_options(
+        gather(command, "scale", given, [f"scale_{name}" for name, _, _ in _SCALE]),
         (
             click.option("--scale-target" if name == "target" else _flag(name), f"scale_{name}", type=kind, help=text)
             for name, kind, text in _SCALE
@@ -109,12 +128,6 @@ def scale_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _add(command: Callable[..., Any], options: Iterable[Callable[[Any], Any]]) -> Callable[..., Any]:
-    for option in reversed(list(options)):
-        command = option(command)
-    return command
 
 
 _FUNCTION: tuple[Callable[[Any], Any], ...] = (
@@ -147,11 +160,6 @@ _FUNCTION: tuple[Callable[[Any], Any], ...] = (
 def function_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What `deploy`, `dev` and `export` can set on a function; arrives as one `Changes`, `changes`."""
 
-    @functools.wraps(command)
-    def gathered(*args: Any, scale: dict[str, Any], **values: Any) -> Any:
-        from trimtab.cli.changes import Changes
+    from trimtab.cli.changes import Changes
 
-        changes = Changes(scale=scale, **{name: values.pop(name) for name in Changes.__struct_fields__ if name != "scale"})
-        return command(*args, changes=changes, **values)
-
-    return _add(scale_options(gathered), _FUNCTION)
+    return scale_options(add_options(gather(command, "changes", Changes, Changes.__struct_fields__), _FUNCTION))

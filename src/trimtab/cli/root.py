@@ -94,21 +94,28 @@ def _guarded(run: Callable[[], Any]) -> int:
     except BrokenPipeError:
         return _reader_gone()
     except click.ClickException as error:
-        error.show()
+        tell(error)
         return error.exit_code
     except TrimtabError as error:
-        _tell(str(error), error)
+        tell(error)
         return code_of(error)
     except Exception as error:
-        _tell(f"internal error: {type(error).__name__}: {error} (TRIMTAB_DEBUG=1 shows where)", error)
+        tell(error)
         return Exit.INTERNAL
 
 
-def _tell(message: str, error: Exception) -> None:
+def tell(error: Exception) -> None:
+    """Print one message about an error: the handler's traceback if it has one, ours only when TRIMTAB_DEBUG is set."""
     if os.environ.get("TRIMTAB_DEBUG"):
         sys.excepthook(type(error), error, error.__traceback__)
+    if isinstance(error, click.ClickException):
+        error.show()
+        return
     if trace := getattr(error, "traceback", ""):
         click.echo(str(trace).rstrip("\n"), err=True)
+    message = str(error)
+    if not isinstance(error, TrimtabError):
+        message = f"internal error: {type(error).__name__}: {error} (TRIMTAB_DEBUG=1 shows where)"
     click.echo(click.style("error: ", fg="red") + message, err=True, color=colour())
 
 

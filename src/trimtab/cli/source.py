@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from msgspec.structs import replace
 
+from trimtab.cli import output as out
 from trimtab.cli.label import label
 from trimtab.spec import Function, FunctionSpec, Metadata, Source
 
@@ -15,18 +16,18 @@ DOCUMENTS = {".yaml", ".yml", ".json"}
 _DOCUMENT_NAMES = ("function.yaml", "function.yml", "function.json")
 
 
-def read(source: str) -> Function:
-    """Read SOURCE: `FILE.py[:handler]`, a folder, or a document (ours or Nuclio's); its paths become absolute.
+def read(source: str, leftovers: list[str] | None = None) -> Function:
+    """Read SOURCE: `FILE.py[:handler]`, a folder, or a document (ours or a foreign one); its paths become absolute.
 
-    Errors: click.BadParameter for what is not there, SpecError for a document that is refused.
+    What a foreign document says and cannot be carried over goes to `leftovers`, or else to stderr. Errors: click.BadParameter for what is not there, SpecError for a document that is refused.
     """
     path, handler = split(source)
     if path.is_dir() and not handler:
-        return _folder(path)
+        return _folder(path, leftovers)
     if path.suffix in CODE:
         return _file(path, handler)
     if path.suffix in DOCUMENTS and not handler:
-        return _document(path)
+        return _document(path, leftovers)
     raise _bad(f"{source!r} is neither FILE.py[:handler], a folder (see --handler), nor a function.yaml or .json")
 
 
@@ -48,10 +49,10 @@ def _file(path: Path, handler: str) -> Function:
     return _function(path, path.stem, f"{module}:{handler}" if handler else module)
 
 
-def _folder(path: Path) -> Function:
+def _folder(path: Path, leftovers: list[str] | None) -> Function:
     """Read a folder's document, or take the folder as it is; the target finds the only module if no handler is named."""
     document = next((path / name for name in _DOCUMENT_NAMES if (path / name).is_file()), None)
-    return _document(document) if document else _function(path, path.resolve().name, "")
+    return _document(document, leftovers) if document else _function(path, path.resolve().name, "")
 
 
 def _function(path: Path, name: str, handler: str) -> Function:
@@ -59,10 +60,16 @@ def _function(path: Path, name: str, handler: str) -> Function:
     return Function(metadata=Metadata(name=label(name)), spec=spec)
 
 
-def _document(path: Path) -> Function:
+def _document(path: Path, leftovers: list[str] | None) -> Function:
     from trimtab.spec import load
 
-    function = load(path)
+    rest: list[str] = []
+    function = load(path, leftovers=rest)
+    if leftovers is not None:
+        leftovers.extend(rest)
+    else:
+        for leftover in rest:
+            out.warn(f"not carried over: {leftover}")
     if function.metadata.name:
         return function
     name = path.parent.name if path.stem == "function" else path.stem

@@ -74,8 +74,5 @@ def _instead(place: Target, name: str) -> str:
     try:
         serving = [revision for revision in place.get(name).revisions if revision.percent]
     except TargetError:
-        return f"There is no earlier revision of {name}, so nothing serves."
-    if not serving:
-        return f"No revision of {name} has traffic."
-    names = " and ".join(revision.name for revision in serving)
-    return f"The previous revision keeps serving: {names}."
+        return f"There is no earlier revision of {name}."
+    return f"Serving: {', '.join(f'{revision.name} ({revision.percent}%)' for revision in serving) or 'nothing'}."

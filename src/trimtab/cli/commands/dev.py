@@ -1,0 +1,59 @@
+"""`trimtab dev`: redeploy on save."""
+
+from __future__ import annotations
+
+import click
+
+from trimtab.cli import output as out
+from trimtab.cli.changes import Changes
+from trimtab.cli.commands.deploy import send, sentence
+from trimtab.cli.logline import render
+from trimtab.cli.options import function_options, target_option
+from trimtab.cli.root import tell
+from trimtab.cli.session import Session
+from trimtab.cli.source import read, split
+from trimtab.cli.watch import Followed, Watched
+from trimtab.deploy.abc import Target
+from trimtab.errors import TrimtabError
+
+
+@click.command()
+@click.argument("source")
+@function_options
+@click.option("--delete", "clean", is_flag=True, help="Delete the function at the end.")
+@target_option
+@click.pass_obj
+def dev(session: Session, source: str, changes: Changes, clean: bool, target: str) -> None:
+    """Deploy a function, follow its log, and deploy it again whenever its source is saved.
+
+    SOURCE and the options are those of `trimtab deploy`. A version that does not start is reported and the one before
+    it keeps serving, until the next save. Ctrl-C ends the following; the function stays deployed unless `--delete`.
+
+    \b
+    trimtab dev hello.py
+    trimtab dev hello.py --env DEBUG=1 --delete
+    """
+    path, _ = split(source)
+    watched = Watched(path)
+    place = session.target(target, start=True)
+    name = changes.apply(read(source)).metadata.name
+    followed = Followed(lambda: session.target(target).logs(name, follow=True, tail=0))
+    try:
+        _again(place, source, changes)
+        while True:
+            followed.start_if_ended()
+            for line in followed.lines(within=0.1):
+                click.echo(render(line))
+            if watched.changed():
+                _again(place, source, changes)
+    finally:
+        if clean:
+            place.delete(name)
+            out.note(f"{name} is deleted")
+
+
+def _again(place: Target, source: str, changes: Changes) -> None:
+    try:
+        out.note(sentence(send(place, changes.apply(read(source)))))
+    except (TrimtabError, click.ClickException) as error:
+        tell(error)

@@ -1,0 +1,148 @@
+"""`trimtab invoke`: call a function over HTTP, or with an event."""
+
+from __future__ import annotations
+
+import sys
+from http.client import HTTPResponse
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from trimtab.cli.message import Attributes, Body, body_options, event, event_options
+from trimtab.cli.names import looking_for
+from trimtab.cli.options import function_argument, target_option
+from trimtab.cli.session import Session
+from trimtab.errors import Conflict, InvocationFailed
+
+if TYPE_CHECKING:
+    from trimtab.cli.http import Header
+
+
+@click.command()
+@function_argument(metavar="NAME|URL")
+@body_options
+@click.option("--path", default="/", help="The path after the function's URL, with its query.")
+@click.option("--method", help="The HTTP method (default: POST with data, GET without).")
+@click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header. Repeatable.")
+@click.option("--event", "event_type", metavar="TYPE", help="Send a CloudEvent of this type.")
+@event_options
+@click.option("--structured", is_flag=True, help="Send the event in structured mode (one JSON document).")
+@click.option("-i", "--include", is_flag=True, help="Print status and headers too.")
+@click.option("--timeout", type=float, help="Seconds to wait for the answer (default: as long as it takes).")
+@target_option
+@click.pass_obj
+def invoke(
+    session: Session,
+    name: str,
+    body: Body,
+    path: str,
+    method: str | None,
+    headers: tuple[str, ...],
+    event_type: str | None,
+    attributes: Attributes,
+    structured: bool,
+    include: bool,
+    timeout: float | None,
+    target: str,
+) -> None:
+    """Call a function and print its answer.
+
+    The answer's body goes to stdout as it is; JSON is indented on a terminal. A status that is not 2xx ends with
+    exit code 22.
+
+    \b
+    trimtab invoke hello -d '{"x": 1}'
+    trimtab invoke classify -d @flower.json --path /predict -i
+    trimtab invoke audit -d '{"x": 1}' --event com.example.made --source /me --ext k=v
+    trimtab invoke http://127.0.0.1:8080/ -d -
+    """
+    from trimtab.cli.http import join, request
+
+    url = join(_url(session, name, target), path)
+    sent, content = _message(event_type, attributes, body, structured)
+    verb = method or ("POST" if event_type or body.data is not None else "GET")
+    with request(verb.upper(), url, [*_named(headers, sent), *_parsed(headers)], content, timeout=timeout) as response:
+        _answer(name, response, include)
+
+
+def _url(session: Session, name: str, target: str) -> str:
+    if "://" in name:
+        return name
+    place = session.target(target)
+    with looking_for(place, name):
+        function = place.get(name)
+    if not function.url:
+        raise Conflict(f"{name!r} is of kind {function.kind} and has no URL: `trimtab run {name}` runs it")
+    return function.url
+
+
+def _message(
+    type: str | None, attributes: Attributes, body: Body, structured: bool
+) -> tuple[list[Header], bytes | None]:
+    if type is None:
+        if structured or attributes != Attributes():
+            raise click.UsageError("--source, --id, --subject, --ext and --structured describe an event: add --event TYPE")
+        return ([(b"content-type", body.content_type.encode())] if body.content_type else []), body.data
+    from trimtab.runtime.binding import write_binary, write_structured
+
+    return (write_structured if structured else write_binary)(event(type, attributes, body))
+
+
+def _parsed(headers: tuple[str, ...]) -> list[Header]:
+    pairs = [text.partition(":") for text in headers]
+    if wrong := next((text for text, (name, colon, _) in zip(headers, pairs, strict=True) if not (name and colon)), None):
+        raise click.BadParameter(f"{wrong!r} is not 'NAME: VALUE'", param_hint="-H")
+    return [(name.strip().lower().encode(), value.strip().encode()) for name, _, value in pairs]
+
+
+def _named(headers: tuple[str, ...], sent: list[Header]) -> list[Header]:
+    """Leave out what `-H` says otherwise."""
+    given = {name for name, _ in _parsed(headers)}
+    return [header for header in sent if header[0] not in given]
+
+
+def _answer(name: str, response: HTTPResponse, include: bool) -> None:
+    if include:
+        click.echo(f"HTTP/1.1 {response.status} {response.reason}")
+        for header, value in response.getheaders():
+            click.echo(f"{header}: {value}")
+        click.echo()
+    ok = 200 <= response.status < 300
+    body = _print(response, whole=not ok)
+    if not ok:
+        message = f"{name} answered {response.status} {response.reason}"
+        raise InvocationFailed(message + _where(name, body), response.status, body)
+
+
+def _print(response: HTTPResponse, *, whole: bool) -> bytes:
+    """Print the body: as it comes, unless it must be seen `whole`, or be indented; give what was kept."""
+    output = click.get_binary_stream("stdout")
+    pretty = sys.stdout.isatty() and "json" in (response.getheader("content-type") or "")
+    kept = response.read() if whole or pretty else b""
+    if kept:
+        output.write(_indented(kept) if pretty else kept)
+    while chunk := response.read1(65536):
+        output.write(chunk)
+        output.flush()
+    if sys.stdout.isatty() and not kept.endswith(b"\n"):
+        output.write(b"\n")
+    output.flush()
+    return kept
+
+
+def _indented(body: bytes) -> bytes:
+    try:
+        return msgspec.json.format(body, indent=2)
+    except msgspec.DecodeError:
+        return body
+
+
+def _where(name: str, body: bytes) -> str:
+    """Point at the log when the answer names an error's id."""
+    try:
+        found = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return ""
+    identity = found.get("id") if isinstance(found, dict) else None
+    return f"; `trimtab logs {name}` has the reason under id {identity}" if identity and "://" not in name else ""
