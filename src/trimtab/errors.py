@@ -23,7 +23,7 @@ Foreign exceptions stop at the adapter that meets them and are chained to one of
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 __all__ = [
     "Conflict",
@@ -36,6 +36,7 @@ __all__ = [
     "NameMissing",
     "NotFound",
     "PermanentError",
+    "SendError",
     "SpecError",
     "StoreError",
     "StoreFull",
@@ -44,6 +45,8 @@ __all__ = [
     "TemporaryError",
     "TrimtabError",
 ]
+
+_LONGEST = 200  # characters of a value that a message shows
 
 
 class TrimtabError(Exception):
@@ -59,7 +62,9 @@ class SpecError(TrimtabError):
 
     def __init__(self, path: str, found: Any, allowed: str, *, hint: str = "") -> None:
         self.path, self.found, self.allowed, self.hint = path, found, allowed, hint
-        message = f"{path}: found {found!r}, allowed: {allowed}"
+        shown = repr(found)
+        shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
+        message = f"{path}: found {shown}, allowed: {allowed}"
         super().__init__(f"{message}. {hint}" if hint else message)
 
 
@@ -151,3 +156,15 @@ class StoreError(TargetError):
 
 class StoreFull(StoreError):
     """Nothing was written, because the disk is full or the store's limit is reached."""
+
+
+class SendError(TargetError):
+    """An HTTP request got no answer.
+
+    `kind`: `connect` (no connection, so nothing was sent), `timeout` (no whole answer in time), `broken` (the connection
+    ended before the answer did) or `protocol` (what was sent or came back is not HTTP, or is too large).
+    """
+
+    def __init__(self, message: str, kind: Literal["connect", "timeout", "broken", "protocol"]) -> None:
+        super().__init__(message)
+        self.kind = kind
