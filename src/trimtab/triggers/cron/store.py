@@ -93,18 +93,27 @@ class CronStore:
         rows = self._read(
             "SELECT function, name, namespace, config, anchor, cursor, paused FROM triggers ORDER BY function, name"
         )
-        return [
-            TriggerRow(
-                function=function,
-                name=name,
-                namespace=namespace,
-                config=msgspec.json.decode(config, type=CronTrigger),
-                anchor=anchor,
-                cursor=cursor,
-                paused=bool(paused),
-            )
-            for function, name, namespace, config, anchor, cursor, paused in rows
-        ]
+        return [self._trigger(*row) for row in rows]
+
+    def _trigger(
+        self, function: str, name: str, namespace: str, config: str, anchor: float, cursor: float, paused: int
+    ) -> TriggerRow:
+        try:
+            decoded = msgspec.json.decode(config, type=CronTrigger)
+        except msgspec.DecodeError as exc:
+            raise StoreError(
+                f"cron's file {str(self._path)!r} holds a trigger {function}/{name} that this Trimtab cannot read: {exc}. "
+                "Use the Trimtab that wrote it, or a later one"
+            ) from exc
+        return TriggerRow(
+            function=function,
+            name=name,
+            namespace=namespace,
+            config=decoded,
+            anchor=anchor,
+            cursor=cursor,
+            paused=bool(paused),
+        )
 
     def replace(self, function: str, triggers: list[TriggerRow]) -> None:
         """Make `triggers` the triggers of a function; those of other names go, with their firings."""
