@@ -44,6 +44,7 @@ class Arrival(Struct, frozen=True):
     """An accepted event: its place in the log and the subscriptions (their numbers) that are to get it."""
 
     seq: int
+    broker: str
     envelope: Envelope
     ttl: int
     subscriptions: list[int]

@@ -12,8 +12,9 @@ from collections import Counter, deque
 from trimtab.triggers.abc import Subscription
 from trimtab.triggers.broker.entries import Arrival, Delivery
 from trimtab.triggers.broker.pages import BYTES, ROWS, Page
-from trimtab.triggers.broker.subscriptions import Standing
 from trimtab.triggers.broker.retry import Policy
+from trimtab.triggers.broker.stats import Stats
+from trimtab.triggers.broker.subscriptions import Standing
 
 LOW = ROWS // 4
 """So many left in the window, and the next page is read."""
@@ -40,6 +41,11 @@ class Line:
         self._cursor = 0
         self._more = standing.pending > 0
         self._bytes = 0
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the file keeps the (source, id) of its events."""
+        return self.subscription.broker is None or self.subscription.deduplicate > 0
 
     @property
     def ready(self) -> bool:
@@ -78,6 +84,10 @@ class Line:
             return False
         return (self._more and len(self._fresh) <= LOW) or (self.next_due <= now and len(self._again) <= LOW)
 
+    def sleeps(self, now: float) -> bool:
+        """Whether nothing but the time wakes it: a retry that is due already waits for room in the window instead."""
+        return not self.loading and not self.subscription.paused and now < self.next_due < math.inf
+
     def begin_load(self) -> int:
         """Note that a page is being read; give the event after which it starts."""
         self.loading, self._more, self.next_due = True, False, math.inf
@@ -109,6 +119,23 @@ class Line:
         self.claimed.discard(delivery.seq)
         self._forget(delivery.due)
         self.wait(due)
+
+    def ended(self, at: float, text: str, *, delivered: bool) -> None:
+        """Count a try."""
+        self.last, self.outcome = at, text
+        self.delivered += delivered
+        self.failed += not delivered
+
+    def stats(self) -> Stats:
+        """The figures."""
+        return Stats(
+            pending=self.pending,
+            delivered=self.delivered,
+            failed=self.failed,
+            dead=self.dead,
+            last=self.last,
+            outcome=self.outcome,
+        )
 
     def wait(self, due: float, count: int = 1) -> None:
         """Take note of deliveries in the file that are due at a time."""

@@ -1,56 +1,32 @@
 """The durable queue: what is accepted, what is still to be delivered, and what each try came to.
 
-Every method that writes returns when the change is on the disk. What is in flight is not written down: there is one
-daemon, so a delivery that was in flight when it died is simply still to be delivered.
+Every method that writes returns when the change is on the disk; `after` is called on the loop in the order of commits,
+before the method returns. What is in flight is not written down: there is one daemon, so a delivery that was in flight
+when it died is simply still to be delivered.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
 from msgspec import Struct
 
-from trimtab.errors import NotFound
 from trimtab.events import Envelope
-from trimtab.triggers.broker.entries import FIRST_TTL, Arrival, Delivery, Entry, Route, Try
+from trimtab.triggers.broker import accept, dead, log, settle, subscriptions
+from trimtab.triggers.broker.entries import Arrival, Delivery, Entry
+from trimtab.triggers.broker.line import Line
+from trimtab.triggers.broker.pages import Page, page
 from trimtab.triggers.broker.reader import Reader
+from trimtab.triggers.broker.settle import Ending
 from trimtab.triggers.broker.store import create
-from trimtab.triggers.broker.transaction import Outcome, Transaction
+from trimtab.triggers.broker.subscriptions import Standing
 from trimtab.triggers.broker.writer import Operation, Writer
 
 T = TypeVar("T")
-
-REMEMBERED = 30 * 86400.0
-"""Seconds for which an event that was put in by `enqueue` is known after it ended, so that it is not put in again."""
-PAGE_ROWS = 256
-PAGE_BYTES = 4 * 2**20
-
-
-class Standing(Struct, frozen=True, kw_only=True):
-    """What the file knows about one subscription."""
-
-    n: int
-    pending: int = 0
-    waiting: list[float] = []
-    """When each retry is due."""
-    delivered: int = 0
-    failed: int = 0
-    dead: int = 0
-    last: float | None = None
-    outcome: str | None = None
-
-
-class Page(Struct, frozen=True):
-    """Deliveries read from the file; `more` says that the same question has further answers."""
-
-    deliveries: list[Delivery]
-    more: bool
 
 
 class Firing(Struct, frozen=True, kw_only=True):
@@ -81,7 +57,6 @@ class Queue:
         if self._writer is not None and self._reader is not None:
             await asyncio.to_thread(self._reader.close)
             await asyncio.to_thread(self._writer.close)
-            self._writer = self._reader = None
 
     @property
     def writer(self) -> Writer:
@@ -89,54 +64,102 @@ class Queue:
         assert self._writer is not None, "the queue is not open"
         return self._writer
 
-    async def read(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        """Ask a read-only connection, off the loop."""
-        assert self._reader is not None, "the queue is not open"
-        return await self._reader.read(question)
+    async def subscribe(
+        self, windows: Mapping[str, float], now: float, after: Callable[[dict[str, Standing]], None]
+    ) -> dict[str, Standing]:
+        """Replace the subscriptions; see `subscriptions.replace`."""
+        return await self._write(lambda transaction: subscriptions.replace(transaction, windows, now), after=after)
 
     async def accept(
         self, entries: Sequence[Entry], now: float, after: Callable[[list[Arrival]], None]
     ) -> list[Arrival]:
         """Log events and write down who is to get them, all or none."""
+        weight = sum(entry.weight for entry in entries)
+        return await self._write(
+            lambda transaction: [accept.enter(transaction, entry, now) for entry in entries], weight, after
+        )
 
-        def operation(transaction: Transaction) -> list[Arrival]:
-            return [enter(transaction, entry, now) for entry in entries]
+    async def enqueue(
+        self, n: int, envelope: Envelope, now: float, after: Callable[[Arrival | None], None]
+    ) -> Arrival | None:
+        """Put in an event for one subscription; see `accept.enqueue`."""
+        return await self._write(lambda transaction: accept.enqueue(transaction, n, envelope, now), after=after)
 
-        return await self.writer.write(operation, weight=sum(entry.weight for entry in entries), after=after)
+    async def delivered(
+        self, line: Line, delivery: Delivery, ending: Ending, after: Callable[[list[Arrival]], None]
+    ) -> None:
+        """Take a delivery out and let the events it was answered with in, both or neither."""
+        weight = sum(entry.weight for entry in ending.replies)
+        await self._write(lambda transaction: settle.delivered(transaction, line, delivery, ending), weight, after)
 
-    async def page(self, n: int, after: int) -> Page:
-        """Read deliveries of subscription number `n` that were never tried, of events after `after`, in order."""
-        statement = f"{_PAGE} WHERE d.subscription = ? AND d.event > ? AND d.due = 0 ORDER BY d.event LIMIT ?"
-        return await self.read(lambda connection: _page(connection, statement, (n, after), frozenset()))
+    async def put_off(
+        self, line: Line, delivery: Delivery, ending: Ending, due: float, after: Callable[[None], None]
+    ) -> None:
+        """Leave a delivery for its next try."""
+        await self._write(lambda transaction: settle.put_off(transaction, line, delivery, ending, due), after=after)
 
-    async def due(self, n: int, now: float, claimed: Collection[int]) -> Page:
-        """Read deliveries of subscription number `n` whose next try is due, those longest due first, less `claimed`."""
-        statement = f"{_PAGE} WHERE d.subscription = ? AND d.due > 0 AND d.due <= ? ORDER BY d.due LIMIT ?"
-        return await self.read(lambda connection: _page(connection, statement, (n, now), frozenset(claimed)))
+    async def given_up(
+        self, line: Line, delivery: Delivery, ending: Ending, reason: str | None, after: Callable[[None], None]
+    ) -> None:
+        """Take a delivery out for good; see `settle.given_up`."""
+        await self._write(lambda transaction: settle.given_up(transaction, line, delivery, ending, reason), after=after)
 
-    async def standings(self, ids: Collection[str]) -> dict[str, Standing]:
-        """Look up subscriptions; those the file does not know are left out."""
-        return await self.read(lambda connection: _standings(connection, ids))
+    async def page(self, line: Line, after: int, now: float) -> Page:
+        """Read what comes next for a subscription."""
+        claimed = frozenset(line.claimed)
+        return await self._read(lambda connection: page(connection, line.n, after=after, now=now, claimed=claimed))
+
+    async def firing(self, n: int, source: str, id: str) -> Firing | None:
+        """Say what became of an event that was put in by `enqueue`; None for one that is not known."""
+        return await self._read(lambda connection: _firing(connection, n, source, id))
+
+    async def letters(self, ids: Sequence[int] | None = None, function: str | None = None) -> list[dead.Letter]:
+        """Read dead letters, oldest first."""
+        return await self._read(lambda connection: dead.letters(connection, ids, function))
+
+    async def redrive(
+        self,
+        ids: Sequence[int] | None,
+        function: str | None,
+        now: float,
+        after: Callable[[dict[str, int]], None],
+    ) -> dict[str, int]:
+        """Put dead letters back; gives their number by subscription."""
+        return await self._write(lambda transaction: dead.redrive(transaction, ids, function, now), after=after)
+
+    async def drop(
+        self, ids: Sequence[int] | None, function: str | None, after: Callable[[dict[str, int]], None]
+    ) -> dict[str, int]:
+        """Forget dead letters; gives their number by subscription."""
+        return await self._write(lambda transaction: dead.drop(transaction, ids, function), after=after)
+
+    async def latest(self, broker: str, count: int) -> list[log.Logged]:
+        """Read the last events of a broker."""
+        return await self._read(lambda connection: log.latest(connection, broker, count))
+
+    async def following(self, broker: str, after: int, count: int) -> list[log.Logged]:
+        """Read events of a broker in order."""
+        return await self._read(lambda connection: log.following(connection, broker, after, count))
+
+    async def sweep(self, start: int, keep: int, cutoff: float) -> int:
+        """Forget old events; see `log.sweep`."""
+        return await self._write(lambda transaction: log.sweep(transaction, start, keep, cutoff))
+
+    async def forget(self, now: float) -> None:
+        """Forget what deduplication need not know any longer, and shrink the file."""
+        await self._write(lambda transaction: log.forget(transaction, now))
+
+    async def _write(self, operation: Operation[T], weight: int = 0, after: Callable[[T], None] | None = None) -> T:
+        return await self.writer.write(operation, weight=weight, after=after)
+
+    async def _read(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        assert self._reader is not None, "the queue is not open"
+        return await self._reader.read(question)
 
 
-def enter(transaction: Transaction, entry: Entry, now: float) -> Arrival:
-    """Log one event; at ttl 0 its deliveries go straight to the dead letters."""
-    seq = transaction.event(entry.broker, entry.envelope, ttl=entry.ttl, accepted=now)
-    if entry.ttl <= 0:
-        for route in entry.routes:
-            bury(transaction, route.id, seq, "hop limit", now, [])
-        return Arrival(seq, entry.envelope, 0, [], dead=[route.n for route in entry.routes])
-    wanted = [route.n for route in entry.routes if not route.window or _first(transaction, route.n, entry, seq, now)]
-    for n in wanted:
-        transaction.deliver(n, seq)
-    return Arrival(seq, entry.envelope, entry.ttl, wanted, len(entry.routes) - len(wanted))
-
-
-def bury(
-    transaction: Transaction, subscription: str, event: int, reason: str, now: float, history: Sequence[Try]
-) -> None:
-    """Write a dead letter."""
-    transaction.execute(
-        "INSERT INTO dead (subscription, event, reason, died, history) VALUES (?, ?, ?, ?, ?)",
-        (subscription, event, reason, now, msgspec.json.encode(history).decode()),
-    )
+def _firing(connection: sqlite3.Connection, n: int, source: str, id: str) -> Firing | None:
+    row = connection.execute(
+        "SELECT state, attempts, finished, detail FROM known WHERE subscription = ? AND source = ? AND id = ?",
+        (n, source, id),
+    ).fetchone()
+    return Firing(state=row[0], attempts=row[1], finished=row[2], detail=row[3]) if row else None

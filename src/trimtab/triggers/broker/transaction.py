@@ -43,13 +43,17 @@ class Transaction:
 
     def event(self, broker: str, envelope: Envelope, *, ttl: int, accepted: float) -> int:
         """Add an event to the log and return its sequence number."""
+        self._sequence = seq = self.upcoming()
+        attributes = msgspec.json.encode(envelope.attributes).decode()
+        self._events.append((seq, broker, accepted, ttl, attributes, envelope.data))
+        return seq
+
+    def upcoming(self) -> int:
+        """The sequence number that the next event gets."""
         if self._sequence is None:
             row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
             self._sequence = row[0] if row else 0
-        self._sequence += 1
-        attributes = msgspec.json.encode(envelope.attributes).decode()
-        self._events.append((self._sequence, broker, accepted, ttl, attributes, envelope.data))
-        return self._sequence
+        return self._sequence + 1
 
     def deliver(self, subscription: int, event: int) -> None:
         """Add a delivery that was never tried."""

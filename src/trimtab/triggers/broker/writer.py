@@ -28,13 +28,13 @@ GROUP = 256
 class Job(Generic[T]):
     """One operation on its way to the disk."""
 
-    __slots__ = ("after", "error", "finished", "future", "operation", "result", "weight")
+    __slots__ = ("after", "error", "future", "operation", "result", "weight")
 
-    def __init__(self, operation: Operation[T], weight: int, after: Callable[[T], None] | None) -> None:
-        self.operation, self.weight, self.after = operation, weight, after
-        self.future: asyncio.Future[T] | None = None
-        self.finished: threading.Event | None = None
-        self.result: Any = None
+    def __init__(
+        self, operation: Operation[T], weight: int, after: Callable[[T], None] | None, future: asyncio.Future[T]
+    ) -> None:
+        self.operation, self.weight, self.after, self.future = operation, weight, after, future
+        self.result: T | None = None
         self.error: Exception | None = None
 
 
@@ -59,20 +59,12 @@ class Writer:
 
         Cancelling the caller does not take the operation back.
         """
-        job = Job(operation, weight, after)
-        job.future = self._loop.create_future()
-        self._put(job)
-        return await job.future
-
-    def write_now(self, operation: Operation[T], *, weight: int = 0, after: Callable[[T], None] | None = None) -> T:
-        """As `write`, but block until it is durable (a few milliseconds); `after` runs on the loop's next turn."""
-        job = Job(operation, weight, after)
-        job.finished = threading.Event()
-        self._put(job)
-        job.finished.wait()
-        if job.error is not None:
-            raise job.error
-        result: T = job.result
+        if not self._thread.is_alive():
+            raise StoreError(f"the broker's file {str(self._path)!r} was closed")
+        job = Job(operation, weight, after, self._loop.create_future())
+        self.waiting += weight
+        self._jobs.put(job)
+        result: T = await job.future
         return result
 
     def close(self) -> None:
@@ -82,19 +74,10 @@ class Writer:
         with translated(self._path):
             self._connection.close()
 
-    def _put(self, job: Job[Any]) -> None:
-        if not self._thread.is_alive():
-            raise StoreError(f"the broker's file {str(self._path)!r} was closed")
-        self.waiting += job.weight
-        self._jobs.put(job)
-
     def _run(self) -> None:
         while (group := self._gather())[0] is not None:
             jobs = [job for job in group if job is not None]
             self._commit(jobs)
-            for job in jobs:
-                if job.finished is not None:
-                    job.finished.set()
             self._loop.call_soon_threadsafe(self._settle, jobs)
             if group[-1] is None:
                 return
@@ -111,9 +94,9 @@ class Writer:
     def _commit(self, jobs: list[Job[Any]]) -> None:
         try:
             self._transact(jobs)
-        except Exception as exc:  # noqa: BLE001 - whatever an operation raises belongs to its caller
+        except Exception as exc:
             if len(jobs) == 1:
-                jobs[0].error = exc
+                jobs[0].error = exc  # whatever an operation raises belongs to its caller
                 return
             for job in jobs:
                 self._commit([job])
@@ -140,7 +123,7 @@ class Writer:
             if job.error is None and job.after is not None:
                 job.after(job.result)
         for job in jobs:
-            if job.future is None or job.future.done():
+            if job.future.done():
                 continue
             if job.error is not None:
                 job.future.set_exception(job.error)
