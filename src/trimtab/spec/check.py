@@ -57,7 +57,7 @@ _ANNOTATION_FIELDS = {
 
 def check(function: Function) -> Function:
     """Give a copy with quantities and durations in canonical text. Errors: SpecError at the first impossible field."""
-    function = from_dict({"apiVersion": "trimtab.dev/v1", "kind": "Function", **plain(function)})
+    function = from_dict({"apiVersion": "trimtab.dev/v1", "kind": "Function", **plain(function, defaults=False)})
     spec = function.spec
     _metadata(function.metadata)
     _code(spec)
@@ -130,7 +130,9 @@ def _kind(spec: FunctionSpec) -> None:
         name = next(iter(changed))
         raise SpecError(f"spec.scale.{name}", changed[name], "nothing for kind 'job': a job runs once and ends")
     if spec.traffic:
-        raise SpecError("spec.traffic", plain(spec.traffic), "nothing for kind 'job': a job serves no requests")
+        raise SpecError(
+            "spec.traffic", plain(spec.traffic, defaults=False), "nothing for kind 'job': a job serves no requests"
+        )
 
 
 def _env(variables: list[EnvVar], sink: Sink | None) -> None:

@@ -50,8 +50,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> ScalarNode:
-    block = "\n" in text and text.replace("\n", "").isprintable()
-    return dumper.represent_scalar(_STR, text, style="|" if block else None)
+    if not text.replace("\n", "").replace("\t", "").isprintable():
+        return dumper.represent_scalar(_STR, text, style='"')  # PyYAML folds line breaks like U+0085 in other styles
+    return dumper.represent_scalar(_STR, text, style="|" if "\n" in text else None)
 
 
 for _tag, _pattern, _first in _CORE:
@@ -104,7 +105,10 @@ def _parse_json(text: str, name: str) -> Any:
     def constant(text: str) -> NoReturn:
         raise SpecError(name, text, "a finite number")
 
-    return json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+    def number(text: str) -> float:
+        return value if math.isfinite(value := float(text)) else constant(text)
+
+    return json.loads(text, object_pairs_hook=pairs, parse_constant=constant, parse_float=number)
 
 
 def _parse_yaml(text: str, name: str) -> Any:

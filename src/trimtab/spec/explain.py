@@ -163,8 +163,12 @@ def _expect(fits: bool, found: Any, kind: inspect.Type, path: str) -> None:
 
 
 def _text_only(kind: inspect.Type) -> bool:
-    types = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
-    return all(isinstance(each, inspect.StrType | inspect.NoneType) for each in types)
+    match kind:
+        case inspect.Metadata(type=inner):
+            return _text_only(inner)
+        case inspect.UnionType(types=types):
+            return all(_text_only(each) for each in types)
+    return isinstance(kind, inspect.StrType | inspect.NoneType)
 
 
 def _list(names: Any) -> str:

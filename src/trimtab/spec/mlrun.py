@@ -31,7 +31,8 @@ _BOOKKEEPING = ("metadata.hash", "metadata.updated", "metadata.tag", "metadata.c
 
 def recognises(document: dict[str, Any]) -> bool:
     """Whether this is MLRun's document: one of its kinds, and no `apiVersion`."""
-    return "apiVersion" not in document and document.get("kind") in _KINDS
+    kind = document.get("kind")
+    return "apiVersion" not in document and isinstance(kind, str) and kind in _KINDS
 
 
 def read(document: dict[str, Any]) -> tuple[Function, list[str]]:

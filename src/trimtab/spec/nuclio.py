@@ -60,7 +60,7 @@ def read(document: dict[str, Any]) -> tuple[Function, list[str]]:
     version = remains.take("apiVersion", str, "nuclio.io/v1")
     if not version.startswith("nuclio.io/v1"):
         raise SpecError("apiVersion", version, "'nuclio.io/v1' or 'trimtab.dev/v1'")
-    if (kind := remains.take("kind")) not in _KINDS:
+    if (kind := remains.take("kind", str)) not in _KINDS:
         raise SpecError("kind", kind, "'NuclioFunction' or 'Function'")
     remains.take("status")
     ours = {"apiVersion": "trimtab.dev/v1", "metadata": _metadata(remains), "spec": _spec(remains)}

@@ -138,7 +138,7 @@ class Scale(Base):
     """Percent of the target that is aimed at, 1-100."""
     concurrency: Annotated[int, Meta(ge=0, le=1000)] = 0
     """The hard limit of one replica (containerConcurrency): so many requests at a time. 0 = unlimited."""
-    window: Duration = "60s"
+    window: Duration = "1m"
     """Time over which the metric is averaged, 6s to 1h."""
     panic_window: Percent = 10
     """Percent of `window` in which a sudden rise is looked for, 1-100."""
@@ -155,9 +155,9 @@ class Scale(Base):
 class Timeouts(Base):
     """How long things may take."""
 
-    request: Duration = "300s"
+    request: Duration = "5m"
     """timeoutSeconds: from the request's last byte to the answer's first. 504 after that; 0 = no limit."""
-    start: Duration = "60s"
+    start: Duration = "1m"
     """From fork (or container start) to readiness."""
     drain: Duration = "30s"
     """Grace period after SIGTERM for requests in flight."""
