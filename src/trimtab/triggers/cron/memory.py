@@ -55,12 +55,20 @@ class MemoryQueue:
         return None
 
 
+class Sleeper(Struct, kw_only=True):
+    """Who waits for a VirtualClock: until a time, or until `event`; `over` says that the time has come."""
+
+    until: float
+    event: asyncio.Event
+    over: asyncio.Event
+
+
 class VirtualClock:
     """A Clock that goes when it is told to."""
 
     def __init__(self, now: float) -> None:
         self.now = now
-        self._sleeper: tuple[float, asyncio.Event] | None = None
+        self._sleeper: Sleeper | None = None
 
     def time(self) -> float:
         """See Clock."""
@@ -68,9 +76,8 @@ class VirtualClock:
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
         """See Clock. One caller at a time."""
-        over = asyncio.Event()
-        self._sleeper = (self.now + seconds, over)
-        waits = [asyncio.ensure_future(one.wait()) for one in (event, over)]
+        self._sleeper = sleeper = Sleeper(until=self.now + seconds, event=event, over=asyncio.Event())
+        waits = [asyncio.ensure_future(one.wait()) for one in (sleeper.event, sleeper.over)]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -81,13 +88,12 @@ class VirtualClock:
     async def advance(self, seconds: float) -> None:
         """Let time pass, and the one who waits wake at each of its moments in between."""
         end = self.now + seconds
-        while (sleeper := await self._asleep())[0] <= end:
-            self.now = max(self.now, sleeper[0])
-            sleeper[1].set()
-            self._sleeper = None
+        while (sleeper := await self._asleep()).until <= end:
+            self.now = max(self.now, sleeper.until)
+            sleeper.over.set()
         self.now = end
 
-    async def _asleep(self) -> tuple[float, asyncio.Event]:
-        while self._sleeper is None:
+    async def _asleep(self) -> Sleeper:
+        while (sleeper := self._sleeper) is None or sleeper.event.is_set() or sleeper.over.is_set():
             await asyncio.sleep(0)
-        return self._sleeper
+        return sleeper

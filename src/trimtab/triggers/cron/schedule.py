@@ -92,14 +92,14 @@ class Cron(Schedule):
 
 
 class Every(Schedule):
-    """Ticks a whole number of periods after the anchor."""
+    """Ticks a whole number of periods from the anchor: after it, or before it when the clock was set back."""
 
     def __init__(self, period: timedelta, anchor: datetime) -> None:
         self._period, self._anchor = period, anchor
 
     def next(self, after: datetime) -> datetime:
         """See Schedule."""
-        return self._anchor + max(1, (after - self._anchor) // self._period + 1) * self._period
+        return self._anchor + ((after - self._anchor) // self._period + 1) * self._period
 
 
 def _zone(name: str, path: str) -> ZoneInfo:
