@@ -582,6 +582,21 @@ class DeadlyQueue(MemoryQueue):
         return added
 
 
+@pytest.mark.parametrize("overlap", ["skip", "queue"])
+def test_a_tick_does_not_overlap_with_itself_after_a_kill(tmp_path: Path, overlap: Literal["skip", "queue"]) -> None:
+    queue = DeadlyQueue()
+    world = World(tmp_path / "cron.db", queue)
+    world.set(overlap=overlap)
+    queue.kill = (0, "after")
+    with pytest.raises(Killed):
+        world.run(15)
+    world.restart(after=2)
+    world.run(1)
+    assert world.history() == [(10, "pending")]
+    assert world.fired() == [10]
+    world.close()
+
+
 Life = tuple[float, float, tuple[int, str] | None]
 """How long nothing ran before, how long cron ran or would have, and the event at which it was killed."""
 
