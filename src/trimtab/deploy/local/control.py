@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,28 @@ def short(path: Path) -> Iterator[str]:
 
 def call(path: Path, name: str, arguments: dict[str, Any], on_progress: Callable[[Any], None] | None = None) -> Any:
     """Call the daemon and wait for its result. Errors: TargetUnreachable, or whatever the call raised there."""
+    answers = stream(path, name, arguments)
+    while True:
+        try:
+            progress = next(answers)
+        except StopIteration as end:
+            return end.value
+        if on_progress is not None:
+            on_progress(progress)
+
+
+def stream(path: Path, name: str, arguments: dict[str, Any]) -> Generator[Any, None, Any]:
+    """Call the daemon and yield its progress as it comes; the generator's return value is the result.
+
+    Closing the generator hangs up, which cancels the call. Errors: as `call`.
+    """
     with contextlib.closing(connect(path)) as sock:
         sock.sendall(msgspec.json.encode({"call": name, "arguments": arguments}) + b"\n")
         with sock.makefile("rb") as lines:
             for line in lines:
                 answer = msgspec.json.decode(line)
                 if "progress" in answer:
-                    if on_progress is not None:
-                        on_progress(answer["progress"])
+                    yield answer["progress"]
                 elif "error" in answer:
                     raise _error(answer["error"])
                 else:

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ from trimtab.config import Settings, settings
 from trimtab.deploy.abc import FunctionInfo, Stage
 from trimtab.deploy.local import listener, sockets
 from trimtab.deploy.local.events import Events
+from trimtab.deploy.local.listener import Progress
 from trimtab.deploy.local.machine import Machine
 from trimtab.deploy.local.runs import Runs
 from trimtab.deploy.local.service import Service
@@ -41,8 +42,6 @@ DECIDE_EVERY = 2
 LARGEST_LOG = 64 * 2**20
 """Bytes of one revision's log; beyond it the older half is dropped."""
 _ORPHANS_LEAVE_WITHIN = 1.0
-
-Progress = Callable[[Any], None]
 
 
 class Daemon:
@@ -123,7 +122,6 @@ class Daemon:
                 service.restore()
             except TargetError as exc:
                 logger.error("%s is not restored: %s", record.name, exc)
-        self.events.restore()
 
     async def _scale(self) -> None:
         ticks = 0
@@ -178,10 +176,10 @@ class Daemon:
             raise NotFound(f"no function {name!r}; there is {', '.join(self.services) or 'none yet'}")
         return service
 
-    def info(self, service: Service) -> FunctionInfo:
+    async def info(self, service: Service) -> FunctionInfo:
         """Describe a function with its triggers."""
         info = service.info()
-        info.triggers = self.events.triggers(service.name)
+        info.triggers = await self.events.triggers(service.name)
         return info
 
     async def status(self, _arguments: dict[str, Any], _progress: Progress) -> dict[str, Any]:
@@ -225,21 +223,21 @@ class Daemon:
                 await service.delete(self.machine.folder)
             raise
         if deployment.changed:
-            self.events.set_triggers(function)
+            await self.events.set_triggers(function)
         return msgspec.to_builtins(deployment)
 
     async def get(self, arguments: dict[str, Any], _progress: Progress) -> Any:
         """Describe one function."""
-        return msgspec.to_builtins(self.info(self.service(arguments["name"])))
+        return msgspec.to_builtins(await self.info(self.service(arguments["name"])))
 
     async def list(self, _arguments: dict[str, Any], _progress: Progress) -> Any:
         """Describe all functions."""
-        return [msgspec.to_builtins(self.info(self.services[name])) for name in sorted(self.services)]
+        return [msgspec.to_builtins(await self.info(self.services[name])) for name in sorted(self.services)]
 
     async def delete(self, arguments: dict[str, Any], _progress: Progress) -> None:
         """Remove a function."""
         service = self.service(arguments["name"])
-        self.events.remove(service.name)
+        await self.events.remove(service.name)
         del self.services[service.name]
         await service.delete(self.machine.folder)
 
@@ -247,13 +245,13 @@ class Daemon:
         """Split a function's traffic."""
         service = self.service(arguments["name"])
         await service.traffic(msgspec.convert(arguments["targets"], list[TrafficTarget]))
-        return msgspec.to_builtins(self.info(service))
+        return msgspec.to_builtins(await self.info(service))
 
     async def rollback(self, arguments: dict[str, Any], _progress: Progress) -> Any:
         """Go back to an earlier revision."""
         service = self.service(arguments["name"])
         await service.rollback(arguments["revision"])
-        return msgspec.to_builtins(self.info(service))
+        return msgspec.to_builtins(await self.info(service))
 
     async def run_job(self, arguments: dict[str, Any], progress: Progress) -> Any:
         """Run a job; with `wait`, log lines are the progress, and a caller that hangs up cancels the run."""

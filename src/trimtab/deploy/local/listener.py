@@ -18,7 +18,8 @@ from trimtab.errors import TargetError, TrimtabError
 logger = logging.getLogger("trimtab.control")
 
 LARGEST_LINE = 64 * 2**20
-Call = Callable[[dict[str, Any], Callable[[Any], None]], Awaitable[Any]]
+Progress = Callable[[Any], None]
+Call = Callable[[dict[str, Any], Progress], Awaitable[Any]]
 
 
 def describe(exc: BaseException) -> dict[str, Any]:
@@ -80,9 +81,9 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ca
     await writer.drain()
 
 
-async def _run(handler: Call, arguments: dict[str, Any], progress: Callable[[Any], None]) -> Any:
+async def _run(handler: Call, arguments: dict[str, Any], progress: Progress) -> Any:
     return await handler(arguments, progress)
 
 
-async def _unknown(_arguments: dict[str, Any], _progress: Callable[[Any], None]) -> None:
+async def _unknown(_arguments: dict[str, Any], _progress: Progress) -> None:
     raise TargetError("the daemon does not know this call: it is of another version; `trimtab down` ends it")

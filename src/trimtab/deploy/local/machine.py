@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -144,6 +146,41 @@ class Machine:
                 f"the variable {variable!r} needs {ref.key!r} of {ref.name!r}, and there is no file {path}: "
                 f"write the value there, or set optional: true"
             ) from None
+
+    async def rehearse(self, revision: Revision) -> tuple[str | None, str]:
+        """Load a job's handler in a process of its own; give the error (None: it loads) and its traceback."""
+        environ = self.environ(revision.document.spec.env)
+        zygote = self.zygote(revision.python, revision.preload, environ)
+        await zygote.start()
+        folder = self.code(revision.function, revision.name)
+        result = folder.with_name(f".{folder.name}.rehearsal")
+        message = {
+            "mode": "job",
+            "rehearsal": True,
+            "function": revision.function,
+            "handler": revision.document.spec.handler,
+            "directory": str(folder),
+            "result": str(result),
+            "environ": environ,
+        }
+        with (self.settings.logs / "zygotes.log").open("ab") as log:
+            child = zygote.fork(message, [log.fileno()])
+        try:
+            code = await asyncio.wait_for(child.exited, seconds(revision.document.spec.timeouts.start))
+        except TimeoutError:
+            child.signal(signal.SIGKILL)
+            return f"not loaded within {revision.document.spec.timeouts.start} (spec.timeouts.start)", ""
+        finally:
+            child.control.close()
+        if code == 0:
+            return None, ""
+        try:
+            said = msgspec.json.decode(result.read_bytes())
+        except (OSError, msgspec.DecodeError):
+            return f"its process ended with code {code}", ""
+        finally:
+            result.unlink(missing_ok=True)
+        return said["error"], said["traceback"]
 
     @staticmethod
     def _contract(config: ReplicaConfig) -> dict[str, str]:

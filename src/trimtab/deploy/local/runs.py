@@ -89,6 +89,7 @@ class Runs:
         inputs: dict[str, str],
         artifact_path: str | None,
         identity: str | None = None,
+        event: dict[str, Any] | None = None,
     ) -> RunInfo:
         """Start one run; return as soon as its process is there. An `identity` that was used before starts nothing."""
         identity = identity or uuid.uuid4().hex[:12]
@@ -109,7 +110,7 @@ class Runs:
         self._done[identity] = asyncio.get_running_loop().create_future()
         try:
             folder.mkdir(parents=True)
-            child = await self._fork(function, info, inputs)
+            child = await self._fork(function, info, inputs, event)
         except BaseException as exc:
             self._finish(info, "failed", None, f"not started: {exc}")
             raise
@@ -122,7 +123,9 @@ class Runs:
         self._forget_old()
         return info
 
-    async def _fork(self, function: Function, info: RunInfo, inputs: dict[str, str]) -> Child:
+    async def _fork(
+        self, function: Function, info: RunInfo, inputs: dict[str, str], event: dict[str, Any] | None
+    ) -> Child:
         machine, folder = self.machine, self.folder(info.id)
         snapshot = source.read(function.spec.source, function.spec.handler)
         module = source.module_of(function.spec, snapshot)
@@ -133,6 +136,9 @@ class Runs:
             preload = source.heavy_imports(snapshot, module, foreign=python != machine.python)
         environ = machine.environ(function.spec.env)
         zygote = machine.zygote(python, preload, environ)
+        if event is not None:
+            (folder / "event.json").write_bytes(msgspec.json.encode(event))
+            environ = {**environ, "K_EVENT_PATH": str(folder / "event.json")}
         await zygote.start()
         log = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -143,6 +149,7 @@ class Runs:
                     "function": info.function,
                     "handler": with_handler(function, module).spec.handler,
                     "directory": str(folder / "code"),
+                    "event": event,
                     "parameters": info.parameters,
                     "inputs": inputs,
                     "artifact_path": info.artifact_path,
@@ -213,6 +220,10 @@ class Runs:
             child.signal(signal.SIGKILL)
             await self._done[info.id]
         return self.get(info.id)
+
+    def active(self, function: str) -> int:
+        """Count the runs of a function that are under way."""
+        return sum(info.state in ("pending", "running") for info in self.list(function))
 
     async def close(self) -> None:
         """Cancel what still runs."""

@@ -15,6 +15,7 @@ import msgspec
 
 from trimtab.deploy.abc import Deployment, FunctionInfo, Progress, RevisionInfo, Stage
 from trimtab.deploy.local import sockets, source
+from trimtab.deploy.local.jobsink import PREFIX
 from trimtab.deploy.local.live import Live, log_path
 from trimtab.deploy.local.machine import Machine
 from trimtab.deploy.local.store import Record, Revision, now
@@ -23,6 +24,8 @@ from trimtab.spec import Function, TrafficTarget
 
 logger = logging.getLogger("trimtab.service")
 
+JOB_SLOTS = 4
+"""Runs of one job that events may start side by side, where `scale.max` does not say."""
 KEPT_REVISIONS = 20
 """Revisions kept per function for rollback, as Knative's garbage collector does by default."""
 
@@ -62,8 +65,30 @@ class Service:
         return self.record.name
 
     @property
+    def is_job(self) -> bool:
+        """Whether calls start runs instead of being answered by replicas."""
+        latest = self.latest()
+        return latest is not None and latest.document.spec.kind == "job"
+
+    def slots(self) -> int:
+        """Give how many runs of a job may go on at once when events start them."""
+        latest = self.latest()
+        return (latest.document.spec.scale.max if latest else 0) or JOB_SLOTS
+
+    def document(self) -> Function:
+        """Give the latest ready revision's document, its source being the revision's own copy. Errors: NotFound."""
+        latest = self.latest()
+        if latest is None:
+            raise NotFound(f"{self.name!r} has no revision that is ready")
+        code = type(latest.document.spec.source)(path=str(self.machine.code(self.name, latest.name)))
+        spec = msgspec.structs.replace(latest.document.spec, source=code)
+        return msgspec.structs.replace(latest.document, spec=spec)
+
+    @property
     def url(self) -> str:
-        """Where it answers."""
+        """Where it answers; a job takes events there that start runs."""
+        if self.is_job:
+            return f"{self.machine.broker_url}{PREFIX}{self.name}/"
         return f"http://127.0.0.1:{self.record.port}/"
 
     # Deploying
@@ -99,9 +124,12 @@ class Service:
                 state="failed",
                 created=now(),
             )
-            await self._prove(revision, stages)
-            await self._take_over(revision)
-            stages.finish("traffic")
+            if function.spec.kind == "job":
+                await self._rehearse(revision, stages)
+            else:
+                await self._prove(revision, stages)
+                await self._take_over(revision)
+                stages.finish("traffic")
             self._forget_old()
             return Deployment(
                 name=self.name,
@@ -138,14 +166,24 @@ class Service:
         self.store.put(revision)
         stages.finish("replica", f"{len(live.ready)} ready")
 
+    async def _rehearse(self, revision: Revision, stages: Stages) -> None:
+        """Load a job's handler once, in a process of its own. Errors: DeployFailed; then nothing changed."""
+        error, traceback = await self.machine.rehearse(revision)
+        revision.state = "failed" if error else "ready"
+        self.store.put(revision)
+        self._note(error)
+        if error:
+            hint = source.beside(revision.document.spec.source, traceback)
+            raise DeployFailed(f"{revision.name} cannot be loaded: {error}{hint}", traceback)
+        stages.finish("rehearsal")
+
     async def _take_over(self, revision: Revision) -> None:
         targets = revision.document.spec.traffic or [TrafficTarget(percent=100)]
-        self.store.set_error(self.name, None)
-        self.record.last_error = None
+        self._note(None)
         await self._split(targets)
 
     def _serves(self, revision: Revision) -> bool:
-        return revision.name in self.lives and revision.state == "ready"
+        return revision.document.spec.kind == "job" or revision.name in self.lives
 
     def _forget_old(self) -> None:
         for revision in self.store.revisions(self.name)[:-KEPT_REVISIONS]:
@@ -278,7 +316,7 @@ class Service:
         self.lives[revision.name] = live
         return live
 
-    def _note(self, error: str) -> None:
+    def _note(self, error: str | None) -> None:
         self.record.last_error = error
         self.store.set_error(self.name, error)
 

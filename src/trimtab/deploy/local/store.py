@@ -216,9 +216,12 @@ class Store:
         row = self._db.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
         return row[0] if row else None
 
-    def keep(self, name: str, value: str) -> None:
-        """Keep a value."""
-        self._db.execute("INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", (name, value))
+    def keep(self, name: str, value: str | None) -> None:
+        """Keep a value (None: forget it)."""
+        if value is None:
+            self._db.execute("DELETE FROM setting WHERE name = ?", (name,))
+        else:
+            self._db.execute("INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", (name, value))
 
 
 def start_time(pid: int) -> int:

@@ -71,7 +71,9 @@ class LocalTarget(Target):
                 with log.open("rb") as written:
                     written.seek(begin)
                     words = written.read().decode("utf-8", "replace").strip().splitlines()[-5:]
-                raise TargetUnreachable(f"the daemon did not start; {log} ends with: {' / '.join(words) or '(nothing)'}")
+                raise TargetUnreachable(
+                    f"the daemon did not start; {log} ends with: {' / '.join(words) or '(nothing)'}"
+                )
             time.sleep(0.01)
         return {**self.status(), "started": True}
 
@@ -202,12 +204,8 @@ class LocalTarget(Target):
         self, *, broker: str = "default", follow: bool = False, tail: int | None = 20
     ) -> Iterator[dict[str, Any]]:
         """Yield the broker's events in CloudEvents' JSON format, oldest first."""
-        found = self._call("events", broker=broker, after=None, tail=tail)
-        yield from found["events"]
-        while follow:
-            time.sleep(0.1)
-            found = self._call("events", broker=broker, after=found["last"], tail=None)
-            yield from found["events"]
+        arguments = {"broker": broker, "tail": tail, "follow": follow}
+        return control.stream(self.settings.control_socket, "events", arguments)
 
     def dead(self, function: str | None = None) -> list[DeadLetter]:
         """Give the dead letters, oldest first."""
