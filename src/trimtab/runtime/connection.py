@@ -124,6 +124,11 @@ class Connection(asyncio.Protocol):
 
     # httptools
 
+    def on_message_begin(self) -> None:
+        """Refuse an answer that nobody asked for: the next request would take it for its own."""
+        if self._answer is None:
+            self.abort()
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header (or a trailer, which is one as good as the others)."""
         self._headers.append((name.lower(), value.strip()))
