@@ -66,10 +66,10 @@ class Broker:
 
     async def close(self, grace: float = 10.0) -> None:
         """Send nothing more, wait `grace` seconds for what is in flight, and close the file."""
+        await self._dispatcher.close(grace)
         if self._tidy is not None:
             self._tidy.cancel()
             await asyncio.wait([self._tidy])
-        await self._dispatcher.close(grace)
         await self._queue.close()
 
     async def subscribe(self, subscriptions: Sequence[Subscription]) -> None:

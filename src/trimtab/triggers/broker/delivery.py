@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
 from trimtab.errors import StoreError
@@ -53,7 +53,7 @@ class Dispatcher:
         self._counters, self._reenter = counters, reenter
         self._loop = asyncio.get_running_loop()
         self._lines: dict[int, Line] = {}
-        self._functions: dict[str, list[Line]] = {}
+        self._functions: dict[str, deque[Line]] = {}
         self._changed: set[str] = set()
         self._scheduled = self._closing = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,7 +65,7 @@ class Dispatcher:
         self._lines = {line.n: line for line in lines}
         self._functions = {}
         for line in self._lines.values():
-            self._functions.setdefault(line.subscription.function, []).append(line)
+            self._functions.setdefault(line.subscription.function, deque()).append(line)
         self.look()
 
     def arrived(self, arrivals: Iterable[Arrival]) -> None:
@@ -107,31 +107,26 @@ class Dispatcher:
             return
         now = self._clock.now()
         for function in changed:
-            lines = self._functions.get(function, [])
+            lines = self._functions.get(function, deque())
             stuck = self._send(function, lines)
             self._fill(lines, now)
             soonest = min((line.next_due for line in lines if line.sleeps(now)), default=math.inf)
-            self._wake_at(min(soonest, now + PATIENCE if stuck else math.inf), now)
+            self._wake_at(min(soonest, now + PATIENCE if stuck else math.inf))
 
-    def _send(self, function: str, lines: list[Line]) -> bool:
+    def _send(self, function: str, lines: deque[Line]) -> bool:
         """Send what slots allow, the lines by turns; say whether something is left that could not be sent."""
-        ready = [line for line in lines if line.ready]
-        url = self._slots.url(function) if ready else None
-        if url is None:
-            return bool(ready)
-        free = min(self._slots.free(function), UNSETTLED - len(self._tasks))
-        while ready and free > 0:
-            line = ready.pop(0)
-            delivery = line.take()
-            if delivery is not None:
-                self._start(self._deliver(line, delivery, url))
+        if not any(line.ready for line in lines):
+            return False
+        url = self._slots.url(function)
+        free = 0 if url is None else min(self._slots.free(function), UNSETTLED - len(self._tasks))
+        while url is not None and free > 0 and (line := _next(lines)):
+            if delivery := line.take():
                 self.in_flight[function] += 1
+                self._start(self._deliver(line, delivery, url))
                 free -= 1
-            if line.ready:
-                ready.append(line)
-        return bool(ready)
+        return any(line.ready for line in lines)
 
-    def _fill(self, lines: list[Line], now: float) -> None:
+    def _fill(self, lines: Iterable[Line], now: float) -> None:
         for line in lines:
             if line.hungry(now):
                 self._start(self._load(line, line.begin_load(), now))
@@ -235,15 +230,25 @@ class Dispatcher:
         if not task.cancelled() and (fault := task.exception()):
             logger.error("a delivery ended by a fault of the broker; it stays pending", exc_info=fault)
 
-    def _wake_at(self, due: float, now: float) -> None:
+    def _wake_at(self, due: float) -> None:
         if due >= self._alarm_at or self._closing:
             return
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_at = due
-        self._alarm = asyncio.create_task(self._ring(max(0.0, due - now)))
+        self._alarm = self._loop.create_task(self._ring(due))
 
-    async def _ring(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
+    async def _ring(self, due: float) -> None:
+        await self._clock.sleep(max(0.0, due - self._clock.now()))
         self._alarm, self._alarm_at = None, math.inf
         self.look()
+
+
+def _next(lines: deque[Line]) -> Line | None:
+    """Give the first line with something to send, and put it behind the others."""
+    for _ in range(len(lines)):
+        line = lines[0]
+        lines.rotate(-1)
+        if line.ready:
+            return line
+    return None

@@ -37,7 +37,7 @@ class Line:
         self._waiting = Counter(map(int, standing.waiting))
         self._fresh: deque[Delivery] = deque()
         self._again: deque[Delivery] = deque()
-        self._again_first = True
+        self._again_turn = True
         self._cursor = 0
         self._more = standing.pending > 0
         self._bytes = 0
@@ -69,14 +69,13 @@ class Line:
 
     def take(self) -> Delivery | None:
         """Give the next delivery: in order of acceptance, retries and first tries by turns so that neither starves."""
-        queues = (self._again, self._fresh) if self._again_first else (self._fresh, self._again)
-        self._again_first = not self._again_first
-        for queue in queues:
-            if queue:
-                delivery = queue.popleft()
-                self._bytes -= delivery.weight
-                return delivery
-        return None
+        queue = self._again if self._again and (self._again_turn or not self._fresh) else self._fresh
+        if not queue:
+            return None
+        self._again_turn = queue is self._fresh
+        delivery = queue.popleft()
+        self._bytes -= delivery.weight
+        return delivery
 
     def hungry(self, now: float) -> bool:
         """Whether a page should be read."""

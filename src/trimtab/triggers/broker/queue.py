@@ -55,6 +55,7 @@ class Queue:
     async def close(self) -> None:
         """Finish what was submitted and close the file."""
         if self._writer is not None and self._reader is not None:
+            self._writer.closing = True
             await asyncio.to_thread(self._reader.close)
             await asyncio.to_thread(self._writer.close)
 

@@ -49,6 +49,8 @@ class Writer:
         self.waiting = 0
         """The weights (bytes, roughly) of everything that was submitted and is not committed."""
         self.commits = self.operations = 0
+        self.closing = False
+        """Set on the loop, before `close` is called: what is submitted after that is refused."""
         self._connection, self._path, self._loop = connection, path, loop
         self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="broker-writer", daemon=True)
@@ -59,7 +61,7 @@ class Writer:
 
         Cancelling the caller does not take the operation back.
         """
-        if not self._thread.is_alive():
+        if self.closing:
             raise StoreError(f"the broker's file {str(self._path)!r} was closed")
         job = Job(operation, weight, after, self._loop.create_future())
         self.waiting += weight
