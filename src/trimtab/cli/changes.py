@@ -45,7 +45,9 @@ class Changes(Struct, frozen=True, kw_only=True):
             triggers=[*spec.triggers, *self._triggers(spec.triggers)],
             sink=_sink(self.sink) if self.sink else spec.sink,
         )
-        return replace(function, metadata=replace(function.metadata, name=self.name or function.metadata.name), spec=spec)
+        return replace(
+            function, metadata=replace(function.metadata, name=self.name or function.metadata.name), spec=spec
+        )
 
     def _handler(self, spec: FunctionSpec) -> str:
         if not self.handler:

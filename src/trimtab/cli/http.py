@@ -32,7 +32,7 @@ def request(
     except TimeoutError as error:
         raise TargetUnreachable(f"{url} did not answer within {timeout:g} s") from error
     except http.client.HTTPException as error:
-        raise TargetUnreachable(f"{url} broke off: {error or type(error).__name__}") from error
+        raise TargetUnreachable(f"{url} broke off: {error!r}") from error
     except OSError as error:
         raise TargetUnreachable(f"{url} does not answer: {error.strerror or error}") from error
 

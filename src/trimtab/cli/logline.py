@@ -42,7 +42,9 @@ def _record(line: str) -> dict[str, Any] | None:
 
 def _clock(moment: Any) -> str:
     try:
-        when = datetime.fromtimestamp(moment) if isinstance(moment, int | float) else datetime.fromisoformat(str(moment))
+        when = (
+            datetime.fromtimestamp(moment) if isinstance(moment, int | float) else datetime.fromisoformat(str(moment))
+        )
     except (ValueError, OverflowError):
         return "--:--:--.---"
     return when.astimezone().strftime("%H:%M:%S.%f")[:-3]

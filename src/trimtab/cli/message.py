@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from trimtab.cli.options import PAIR, add_options, gather
+from trimtab.cli.options import add_options, gather, pair
 
 if TYPE_CHECKING:
     from trimtab.events import Envelope
@@ -43,7 +44,7 @@ _ATTRIBUTES = (
     click.option("--source", default=SOURCE, show_default=True, help="The event's source."),
     click.option("--id", help="The event's id (default: a random one)."),
     click.option("--subject", help="The event's subject."),
-    click.option("--ext", multiple=True, type=PAIR, help="An extension attribute. Repeatable."),
+    click.option("--ext", multiple=True, type=pair, metavar="KEY=VALUE", help="An extension attribute. Repeatable."),
 )
 
 
@@ -82,7 +83,7 @@ def _body(data: str | None, content_type: str | None) -> Body:
         return Body(None, content_type)
     name = data[1:] if data.startswith("@") else None
     if data == "-" or name == "-":
-        content = click.get_binary_stream("stdin").read()
+        content = sys.stdin.buffer.read()
     elif name is not None:
         content = _content(Path(name))
     else:

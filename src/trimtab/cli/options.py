@@ -14,22 +14,12 @@ from trimtab.cli.session import TARGETS, Session
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Pair(click.ParamType):
-    """`KEY=VALUE`, given to the command as a tuple of two texts."""
-
-    name = "key=value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """Split at the first equals sign."""
-        if isinstance(value, tuple):
-            return value
-        key, equals, text = str(value).partition("=")
-        if not equals or not key:
-            self.fail(f"{value!r} is not KEY=VALUE", param, ctx)
-        return key, text
-
-
-PAIR = Pair()
+def pair(text: str) -> tuple[str, str]:
+    """Split `KEY=VALUE` at its first equals sign: the type of options and arguments that set something."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise click.BadParameter(f"{text!r} is not KEY=VALUE")
+    return key, value
 
 
 def output_option(*formats: str) -> Callable[[Command], Command]:
@@ -52,7 +42,7 @@ def follow_option(command: Command) -> Command:
     return click.option("-f", "--follow", is_flag=True, help="Go on printing as lines come; Ctrl-C ends it.")(command)
 
 
-def complete_functions(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_functions(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete a function's name; silent while the target does not answer."""
     from trimtab.errors import TrimtabError
 
@@ -113,7 +103,6 @@ def scale_options(command: Callable[..., Any]) -> Callable[..., Any]:
     The field `target` is `--scale-target`, as in Knative's `kn`, because `--target` says where a function runs.
     """
 
-
     def given(**values: Any) -> dict[str, Any]:
         return {name.removeprefix("scale_"): value for name, value in values.items() if value is not None}
 
@@ -140,7 +129,7 @@ _FUNCTION: tuple[Callable[[Any], Any], ...] = (
         metavar="REQ|FILE",
         help="A requirement, or a .txt file of requirements. Repeatable.",
     ),
-    click.option("--env", multiple=True, type=PAIR, help="An environment variable. Repeatable."),
+    click.option("--env", multiple=True, type=pair, metavar="KEY=VALUE", help="An environment variable. Repeatable."),
     click.option("--timeout", help="Time a request may take, such as 30s."),
     click.option("--cron", multiple=True, metavar="SCHEDULE", help="Call it by the clock. Repeatable."),
     click.option("--timezone", help="Time zone of the --cron schedules (default: UTC)."),
@@ -159,7 +148,6 @@ _FUNCTION: tuple[Callable[[Any], Any], ...] = (
 
 def function_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What `deploy`, `dev` and `export` can set on a function; arrives as one `Changes`, `changes`."""
-
     from trimtab.cli.changes import Changes
 
     return scale_options(add_options(gather(command, "changes", Changes, Changes.__struct_fields__), _FUNCTION))

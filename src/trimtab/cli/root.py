@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -64,14 +65,12 @@ class Root(LazyGroup):
         prog_name: str | None = None,
         complete_var: str | None = None,
         standalone_mode: bool = True,
-        windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
         """Run and, in standalone mode, exit the process; else return the exit code."""
         extra.setdefault("color", colour())
-        code = _guarded(
-            lambda: super(Root, self).main(args, prog_name, complete_var, False, windows_expand_args, **extra)
-        )
+        run = partial(super().main, args, prog_name, complete_var, standalone_mode=False, **extra)
+        code = _guarded(run)
         if not standalone_mode:
             return code
         sys.exit(code)

@@ -69,4 +69,6 @@ def _print(state: dict[str, Any], output: str) -> None:
         out.json(state)
         return
     since = state.get("since")
-    out.facts((name, out.ago(since) if name == "since" else value) for name, value in state.items() if name != "started")
+    out.facts(
+        (name, out.ago(since) if name == "since" else value) for name, value in state.items() if name != "started"
+    )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timezone
-from typing import Any
+from datetime import UTC, datetime
 
 import click
 
@@ -79,7 +78,9 @@ def show(session: Session, id: int, output: str) -> None:
         )
     )
     click.echo()
-    out.table(("TRIED", "STATUS", "DETAIL"), [(_moment(t), s or None, d) for t, s, d in letter.history], empty="No tries.")
+    out.table(
+        ("TRIED", "STATUS", "DETAIL"), [(_moment(t), s or None, d) for t, s, d in letter.history], empty="No tries."
+    )
     click.echo()
     out.json(letter.event)
 
@@ -129,5 +130,5 @@ def _why(letter: DeadLetter) -> tuple[int, str]:
     return len(letter.history), letter.reason.partition("\n")[0]
 
 
-def _moment(seconds: float) -> Any:
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

@@ -19,12 +19,22 @@ if TYPE_CHECKING:
     from trimtab.cli.http import Header
 
 
+def header(text: str) -> Header:
+    """Split `NAME: VALUE`: the type of `-H`."""
+    name, colon, value = text.partition(":")
+    if not (name.strip() and colon):
+        raise click.BadParameter(f"{text!r} is not 'NAME: VALUE'")
+    return name.strip().lower().encode(), value.strip().encode()
+
+
 @click.command()
 @function_argument(metavar="NAME|URL")
 @body_options
 @click.option("--path", default="/", help="The path after the function's URL, with its query.")
 @click.option("--method", help="The HTTP method (default: POST with data, GET without).")
-@click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header. Repeatable.")
+@click.option(
+    "-H", "--header", "headers", multiple=True, type=header, metavar="'NAME: VALUE'", help="A header. Repeatable."
+)
 @click.option("--event", "event_type", metavar="TYPE", help="Send a CloudEvent of this type.")
 @event_options
 @click.option("--structured", is_flag=True, help="Send the event in structured mode (one JSON document).")
@@ -38,7 +48,7 @@ def invoke(
     body: Body,
     path: str,
     method: str | None,
-    headers: tuple[str, ...],
+    headers: tuple[Header, ...],
     event_type: str | None,
     attributes: Attributes,
     structured: bool,
@@ -60,9 +70,11 @@ def invoke(
     from trimtab.cli.http import join, request
 
     url = join(_url(session, name, target), path)
-    sent, content = _message(event_type, attributes, body, structured)
+    made, content = _message(event_type, attributes, body, structured)
+    said = {name for name, _ in headers}
+    sent = [*headers, *(header for header in made if header[0] not in said)]
     verb = method or ("POST" if event_type or body.data is not None else "GET")
-    with request(verb.upper(), url, [*_named(headers, sent), *_parsed(headers)], content, timeout=timeout) as response:
+    with request(verb.upper(), url, sent, content, timeout=timeout) as response:
         _answer(name, response, include)
 
 
@@ -82,24 +94,13 @@ def _message(
 ) -> tuple[list[Header], bytes | None]:
     if type is None:
         if structured or attributes != Attributes():
-            raise click.UsageError("--source, --id, --subject, --ext and --structured describe an event: add --event TYPE")
+            raise click.UsageError(
+                "--source, --id, --subject, --ext and --structured describe an event: add --event TYPE"
+            )
         return ([(b"content-type", body.content_type.encode())] if body.content_type else []), body.data
     from trimtab.runtime.binding import write_binary, write_structured
 
     return (write_structured if structured else write_binary)(event(type, attributes, body))
-
-
-def _parsed(headers: tuple[str, ...]) -> list[Header]:
-    pairs = [text.partition(":") for text in headers]
-    if wrong := next((text for text, (name, colon, _) in zip(headers, pairs, strict=True) if not (name and colon)), None):
-        raise click.BadParameter(f"{wrong!r} is not 'NAME: VALUE'", param_hint="-H")
-    return [(name.strip().lower().encode(), value.strip().encode()) for name, _, value in pairs]
-
-
-def _named(headers: tuple[str, ...], sent: list[Header]) -> list[Header]:
-    """Leave out what `-H` says otherwise."""
-    given = {name for name, _ in _parsed(headers)}
-    return [header for header in sent if header[0] not in given]
 
 
 def _answer(name: str, response: HTTPResponse, include: bool) -> None:
@@ -117,7 +118,7 @@ def _answer(name: str, response: HTTPResponse, include: bool) -> None:
 
 def _print(response: HTTPResponse, *, whole: bool) -> bytes:
     """Print the body: as it comes, unless it must be seen `whole`, or be indented; give what was kept."""
-    output = click.get_binary_stream("stdout")
+    output = sys.stdout.buffer
     pretty = sys.stdout.isatty() and "json" in (response.getheader("content-type") or "")
     kept = response.read() if whole or pretty else b""
     if kept:

@@ -12,7 +12,7 @@ from trimtab.cli.changes import Changes
 from trimtab.cli.exits import Exit
 from trimtab.cli.logline import render
 from trimtab.cli.names import looking_for
-from trimtab.cli.options import PAIR, complete_functions, output_option, target_option
+from trimtab.cli.options import complete_functions, output_option, pair, target_option
 from trimtab.cli.session import Session
 from trimtab.cli.source import CODE, DOCUMENTS, read
 from trimtab.deploy.abc import RunInfo, Target
@@ -24,12 +24,14 @@ _EXITS = {"failed": Exit.FAILED, "cancelled": Exit.INTERRUPTED}
 
 @click.command()
 @click.argument("job", metavar="SOURCE|NAME")
-@click.option("-p", "--parameter", "parameters", multiple=True, type=PAIR, help="A parameter. Repeatable.")
-@click.option("--input", "inputs", multiple=True, type=PAIR, metavar="NAME=PATH", help="An input file. Repeatable.")
+@click.option(
+    "-p", "--parameter", "parameters", multiple=True, type=pair, metavar="KEY=VALUE", help="A parameter. Repeatable."
+)
+@click.option("--input", "inputs", multiple=True, type=pair, metavar="NAME=PATH", help="An input file. Repeatable.")
 @click.option("--artifact-path", help="Where the run puts its files (default: a folder of its own).")
 @click.option("--name", help="The job's name (default: the file's, as a DNS label).")
 @click.option("--requirements", multiple=True, metavar="REQ|FILE", help="A requirement, or a .txt file. Repeatable.")
-@click.option("--env", multiple=True, type=PAIR, help="An environment variable. Repeatable.")
+@click.option("--env", multiple=True, type=pair, metavar="KEY=VALUE", help="An environment variable. Repeatable.")
 @click.option("--timeout", help="Time the run may take, such as 30m.")
 @click.option("--detach", is_flag=True, help="Do not wait: print the run's id.")
 @target_option

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from trimtab.cli import output as out
 from trimtab.cli.commands.functions import described, show
 from trimtab.cli.names import looking_for
-from trimtab.cli.options import PAIR, function_argument, output_option, target_option
+from trimtab.cli.options import function_argument, output_option, pair, target_option
 from trimtab.cli.session import Session
 from trimtab.deploy.abc import FunctionInfo
 from trimtab.spec import TrafficTarget
@@ -16,8 +16,8 @@ from trimtab.spec import TrafficTarget
 
 @click.command()
 @function_argument()
-@click.argument("shares", nargs=-1, type=PAIR, metavar="[REVISION=PERCENT]...")
-@click.option("--tag", "tags", multiple=True, type=PAIR, metavar="TAG=REVISION", help="Give a revision its own URL.")
+@click.argument("shares", nargs=-1, type=pair, metavar="[REVISION=PERCENT]...")
+@click.option("--tag", "tags", multiple=True, type=pair, metavar="TAG=REVISION", help="Give a revision its own URL.")
 @target_option
 @output_option()
 @click.pass_obj
