@@ -6,6 +6,7 @@ import base64
 import binascii
 import copy
 import re
+from collections.abc import Callable
 from typing import Any
 
 from trimtab.errors import SpecError
@@ -44,9 +45,17 @@ class Remains:
             place = place.setdefault(name, {})
         place[last] = value
 
+    def pick(self, path: str, ours: Callable[[Any], dict[str, Any] | None]) -> list[dict[str, Any]]:
+        """Take out those items of a list that `ours` can translate; the others stay where they are."""
+        items = self.take(path, list, [])
+        taken = [ours(item) for item in items]
+        if None in taken:
+            self.put_back(path, [item if found is None else None for item, found in zip(items, taken, strict=True)])
+        return [found for found in taken if found is not None]
+
     def leftovers(self) -> list[str]:
-        """Say what is left, one line a value, and the notes."""
-        return [*(f"{path}: {value!r}" for path, value in _leaves(self.document, "")), *self.notes]
+        """Say what is left, one line a value, and the notes, by path."""
+        return sorted([*(f"{path}: {value!r}" for path, value in _leaves(self.document, "")), *self.notes])
 
 
 def _leaves(value: Any, path: str) -> list[tuple[str, Any]]:
@@ -93,23 +102,18 @@ def split_commands(commands: list[str]) -> tuple[list[str], list[str]]:
 
 def take_env(remains: Remains, path: str) -> list[dict[str, Any]]:
     """Take Kubernetes' env list: values, and references to keys of Secrets and ConfigMaps."""
-    taken, rest = [], []
-    for variable in remains.take(path, list, []):
-        source = variable.get("valueFrom") if isinstance(variable, dict) else None
-        if source and not source.keys() <= {"secretKeyRef", "configMapKeyRef"}:
-            rest.append(variable)
-        else:
-            taken.append(_text_value(variable))
-    remains.put_back(path, rest)
-    return taken
+    return remains.pick(path, _variable)
 
 
-def _text_value(variable: Any) -> Any:
-    if isinstance(variable, dict) and isinstance(value := variable.get("value"), int | float):
+def _variable(variable: Any) -> dict[str, Any] | None:
+    if not isinstance(variable, dict) or not (variable.get("valueFrom") or {}).keys() <= _REFERENCES:
+        return None
+    if isinstance(value := variable.get("value"), int | float):
         return {**variable, "value": str(value).lower() if isinstance(value, bool) else str(value)}
     return variable
 
 
+_REFERENCES = {"secretKeyRef", "configMapKeyRef"}
 _VOLUMES = {
     "persistentVolumeClaim": ("claimName", "persistentVolumeClaim"),
     "secret": ("secretName", "secret"),

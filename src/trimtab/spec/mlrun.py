@@ -14,6 +14,7 @@ from trimtab.spec.foreign import (
     take_scheduling,
     volume,
 )
+from trimtab.spec.nuclio import take_triggers
 from trimtab.spec.types import Function
 
 _KINDS = {"nuclio": "http", "remote": "http", "serving": "serving", "job": "job"}
@@ -39,7 +40,7 @@ def read(document: dict[str, Any]) -> tuple[Function, list[str]]:
     """Give the function and, one line each, what could not be carried over. Errors: SpecError."""
     from trimtab.spec.load import from_dict
 
-    remains = Remains(document)
+    remains = Remains(_unfolded(document))
     kind = _KINDS[remains.take("kind", str)]
     for path in _BOOKKEEPING:
         remains.take(path)
@@ -49,6 +50,7 @@ def read(document: dict[str, Any]) -> tuple[Function, list[str]]:
         "labels": remains.take("metadata.labels", dict),
     }
     names = ("spec.function_handler", "spec.default_handler", "spec.handler")
+    triggers, scale, limits = take_triggers(remains) if kind == "http" else ([], {}, {})
     spec = {
         "kind": kind,
         "description": remains.take("spec.description", str),
@@ -57,12 +59,26 @@ def read(document: dict[str, Any]) -> tuple[Function, list[str]]:
         "build": _build(remains),
         "env": take_env(remains, "spec.env"),
         "resources": take_resources(remains, "spec.resources"),
-        "scale": _scale(remains, kind),
+        "scale": {**_scale(remains, kind), **scale},
+        "limits": limits,
+        "triggers": triggers,
         "volumes": _volumes(remains),
         "scheduling": _scheduling(remains),
         "parameters": remains.take("spec.parameters", dict) if kind == "job" else None,
     }
     return from_dict(given({"metadata": metadata, "spec": spec}, 3)), remains.leftovers()
+
+
+def _unfolded(document: dict[str, Any]) -> dict[str, Any]:
+    """Put what `spec.config` says of Nuclio's fields (`spec.triggers.http: {...}`) where Nuclio has it."""
+    spec = document.get("spec")
+    config = spec.get("config") if isinstance(spec, dict) else None
+    if not isinstance(spec, dict) or not isinstance(config, dict):
+        return document
+    prefix = "spec.triggers."
+    triggers = {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
+    others = {key: value for key, value in config.items() if not key.startswith(prefix)}
+    return {**document, "spec": {**spec, "config": others, "triggers": triggers}}
 
 
 def _source(remains: Remains) -> dict[str, Any]:
@@ -84,21 +100,17 @@ def _scale(remains: Remains, kind: str) -> dict[str, Any]:
     names = {"min": "spec.min_replicas", "max": "spec.max_replicas"}
     scale = {field: remains.take(path, int) for field, path in names.items()}
     fixed = remains.take("spec.replicas", int)
-    if kind == "job":
-        return {}
-    return {field: fixed or value for field, value in scale.items()}
+    return {} if kind == "job" else {field: fixed or value for field, value in scale.items()}
 
 
 def _volumes(remains: Remains) -> list[dict[str, Any]]:
-    mounts = {each.get("name"): each for each in remains.take("spec.volume_mounts", list, [])}
-    taken, rest = [], []
-    for each in remains.take("spec.volumes", list, []):
-        ours = volume(each, mounts.pop(each.get("name"), {}))
-        if ours is None or not ours["mountPath"]:
-            rest.append(each)
-        else:
-            taken.append(ours)
-    remains.put_back("spec.volumes", rest)
+    mounts = {each.get("name"): each for each in remains.take("spec.volume_mounts", list, []) if isinstance(each, dict)}
+
+    def ours(each: Any) -> dict[str, Any] | None:
+        mount = mounts.pop(each.get("name"), None) if isinstance(each, dict) else None
+        return volume(each, mount) if mount else None
+
+    taken = remains.pick("spec.volumes", ours)
     remains.put_back("spec.volume_mounts", list(mounts.values()))
     return taken
 

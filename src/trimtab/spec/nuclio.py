@@ -83,10 +83,11 @@ def _metadata(remains: Remains) -> dict[str, Any]:
     }
 
 
-def _spec(remains: Remains) -> dict[str, Any]:
+def take_triggers(remains: Remains) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
+    """Take `spec.triggers`: our triggers, and what the HTTP trigger says of scale and limits."""
     workers, body = 1, None
     triggers = []
-    for name, trigger in (remains.take("spec.triggers", dict) or {}).items():
+    for name, trigger in remains.take("spec.triggers", dict, {}).items():
         rest = Remains(trigger if isinstance(trigger, dict) else {"kind": trigger})
         kind = rest.take("kind")
         if kind == "http":
@@ -96,7 +97,11 @@ def _spec(remains: Remains) -> dict[str, Any]:
         else:
             rest.put_back("kind", kind)
         remains.put_back(f"spec.triggers.{name}", rest.document)
-        remains.notes.extend(f"spec.triggers.{name}.{note}" for note in rest.notes)
+    return triggers, {"workers": workers, "concurrency": workers}, {"body": body}
+
+
+def _spec(remains: Remains) -> dict[str, Any]:
+    triggers, scale, limits = take_triggers(remains)
     return {
         "description": remains.take("spec.description", str),
         "handler": remains.take("spec.handler", str),
@@ -104,12 +109,12 @@ def _spec(remains: Remains) -> dict[str, Any]:
         "build": _build(remains),
         "env": take_env(remains, "spec.env"),
         "resources": take_resources(remains, "spec.resources"),
-        "scale": {**_replicas(remains), "workers": workers, "concurrency": workers},
+        "scale": {**_replicas(remains), **scale},
         "timeouts": {
             "request": remains.take("spec.eventTimeout"),
             "start": remains.take("spec.readinessTimeoutSeconds"),
         },
-        "limits": {"body": body},
+        "limits": limits,
         "volumes": _volumes(remains),
         "scheduling": _scheduling(remains),
         "triggers": triggers,
@@ -157,15 +162,10 @@ def _replicas(remains: Remains) -> dict[str, Any]:
 
 
 def _volumes(remains: Remains) -> list[dict[str, Any]]:
-    taken, rest = [], []
-    for each in remains.take("spec.volumes", list, []):
-        ours = volume(each.get("volume") or {}, each.get("volumeMount") or {}) if isinstance(each, dict) else None
-        if ours is None:
-            rest.append(each)
-        else:
-            taken.append(ours)
-    remains.put_back("spec.volumes", rest)
-    return taken
+    def ours(each: Any) -> dict[str, Any] | None:
+        return volume(each.get("volume") or {}, each.get("volumeMount") or {}) if isinstance(each, dict) else None
+
+    return remains.pick("spec.volumes", ours)
 
 
 def _scheduling(remains: Remains) -> dict[str, Any]:
