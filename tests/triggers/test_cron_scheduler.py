@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -80,11 +81,24 @@ class World:
         return [(firing.due - NOON, firing.state) for firing in reversed(found)]
 
 
+Worlds = Callable[[MemoryQueue], World]
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path / "home" / "cron.db")
-    yield made
-    made.close()
+def worlds(tmp_path: Path) -> Iterator[Worlds]:
+    with contextlib.ExitStack() as stack:
+
+        def make(queue: MemoryQueue) -> World:
+            made = World(tmp_path / "home" / "cron.db", queue)
+            stack.callback(made.close)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def world(worlds: Worlds) -> World:
+    return worlds(MemoryQueue())
 
 
 def test_every_tick_is_fired_once_with_its_own_id_and_time(world: World) -> None:
@@ -501,10 +515,10 @@ class FailingQueue(MemoryQueue):
 
 
 def test_what_the_queue_refuses_is_tried_again_and_holds_up_nothing_else(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    worlds: Worlds, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue = FailingQueue()
-    world = World(tmp_path / "cron.db", queue)
+    world = worlds(queue)
     world.do(world.cron.set_triggers("f", [CronTrigger(name=name, schedule="@every 10s") for name in ("t", "u")]))
     queue.refuses = "f/t"
     world.run(15)
@@ -513,7 +527,6 @@ def test_what_the_queue_refuses_is_tried_again_and_holds_up_nothing_else(
     queue.refuses = ""
     world.run(5)
     assert sorted(queue.ids()) == sorted(f"f/{name}/{written(due)}" for name in ("t", "u") for due in (10, 20))
-    world.close()
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
@@ -583,9 +596,9 @@ class DeadlyQueue(MemoryQueue):
 
 
 @pytest.mark.parametrize("overlap", ["skip", "queue"])
-def test_a_tick_does_not_overlap_with_itself_after_a_kill(tmp_path: Path, overlap: Literal["skip", "queue"]) -> None:
+def test_a_tick_does_not_overlap_with_itself_after_a_kill(worlds: Worlds, overlap: Literal["skip", "queue"]) -> None:
     queue = DeadlyQueue()
-    world = World(tmp_path / "cron.db", queue)
+    world = worlds(queue)
     world.set(overlap=overlap)
     queue.kill = (0, "after")
     with pytest.raises(Killed):
@@ -594,7 +607,6 @@ def test_a_tick_does_not_overlap_with_itself_after_a_kill(tmp_path: Path, overla
     world.run(1)
     assert world.history() == [(10, "pending")]
     assert world.fired() == [10]
-    world.close()
 
 
 Life = tuple[float, float, tuple[int, str] | None]
