@@ -83,6 +83,11 @@ REFUSED = [
     ("* * * *", "UTC", f"schedule: found '* * * *', allowed: {_FIELDS}. Wrong number of fields"),
     ("61 * * * *", "UTC", f"schedule: found '61 * * * *', allowed: {_FIELDS}. Bad minute"),
     ("0 0 30 2 *", "UTC", f"schedule: found '0 0 30 2 *', allowed: {_FIELDS}. Bad day-of-month"),
+    (
+        "0 0 */29 2 MON#2",
+        "UTC",
+        "schedule: found '0 0 */29 2 MON#2', allowed: a schedule that comes up at least once in fifty years",
+    ),
     ("@reboot", "UTC", f"schedule: found '@reboot', allowed: {_FIELDS}"),
     ("@every", "UTC", "schedule: found '@every', allowed: '@every' and one duration, such as '@every 1m30s'"),
     ("@every 1h 30m", "UTC", "schedule: found '@every 1h 30m', allowed: '@every' and one duration, such as '@every 1m30s'"),

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trimtab.errors import NotFound, SpecError, StoreError
+from trimtab.errors import NotFound, SpecError, StoreError, StoreFull
 from trimtab.events import Envelope
 from trimtab.spec import CronTrigger
 from trimtab.triggers.cron import CronScheduler, Schedule
@@ -534,6 +534,25 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"not a database, and long enough to be looked at" * 20)
     with pytest.raises(StoreError, match=r"cron's file '.*cron\.db' is damaged .* Move it away together with"):
         CronScheduler(MemoryQueue(), path)
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"cron's file '.*' cannot be used: .* Check its permissions and the disk"):
+        CronScheduler(MemoryQueue(), tmp_path)
+
+
+def test_when_the_disk_is_full_nothing_is_changed_and_cron_goes_on(world: World) -> None:
+    world.set()
+    connection = world.cron._store._connection
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreFull, match=r"no room to write '.*': .* Free disk space; cron goes on by itself"):
+        world.set("@every 1s", data="x" * 100_000)
+    world.run(20)
+    assert world.fired() == [10, 20]
+    connection.execute("PRAGMA max_page_count = 1000000")
+    world.run(10)
+    assert world.history() == [(10, "pending"), (20, "pending"), (30, "pending")]
 
 
 def test_a_file_of_a_later_version_is_refused(world: World) -> None:

@@ -165,8 +165,9 @@ class _Parser:
 
     def integer(self, sign: str, column: int) -> Node:
         digits = self.take().text
-        # Longer than any 32 bit integer; int() of an unbounded text would refuse in its own words.
-        value = int(sign + digits) if len(digits.lstrip("0")) <= len(str(HIGHEST)) else HIGHEST + 1
+        # int() refuses thousands of digits in its own words; no 32 bit integer has more than these.
+        significant = digits.lstrip("0")[: len(str(HIGHEST)) + 1] or "0"
+        value = int(sign + significant)
         if not LOWEST <= value <= HIGHEST:
             raise ParseError(self._path, sign + digits, f"an integer from {LOWEST} to {HIGHEST}", column)
         return tree.Literal(value)
