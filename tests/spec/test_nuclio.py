@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import base64
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,67 +30,7 @@ from trimtab.spec import (
 from trimtab.spec.nuclio import read, recognises
 
 CODE = "def handler(context, event):\n    return event.body\n"
-FULL = f"""\
-apiVersion: "nuclio.io/v1"
-kind: NuclioFunction
-metadata:
-  name: images
-  namespace: nuclio
-  labels: {{nuclio.io/project-name: vision, team: a}}
-status: {{state: ready}}
-spec:
-  description: Counts
-  handler: main:handler
-  runtime: python:3.11
-  image: registry/images:1
-  env:
-    - {{name: MODE, value: fast}}
-    - {{name: SIZE, value: 5}}
-    - {{name: TOKEN, valueFrom: {{secretKeyRef: {{name: tokens, key: api}}}}}}
-    - {{name: NODE, valueFrom: {{fieldRef: {{fieldPath: spec.nodeName}}}}}}
-  minReplicas: 0
-  maxReplicas: 8
-  targetCPU: 60
-  eventTimeout: 45s
-  readinessTimeoutSeconds: 90
-  resources:
-    requests: {{cpu: 250m, memory: 128M}}
-    limits: {{cpu: 1, memory: 1G, nvidia.com/gpu: 1}}
-  triggers:
-    web:
-      kind: http
-      numWorkers: 4
-      workerAvailabilityTimeoutMilliseconds: 5000
-      attributes:
-        maxRequestBodySize: 1048576
-        ingresses: {{0: {{host: images.example.com, paths: [/]}}}}
-    every_ten:
-      kind: cron
-      attributes: {{interval: 10s, event: {{body: '{{"full": true}}', headers: {{x-a: b}}}}}}
-    nightly:
-      kind: cron
-      disabled: true
-      attributes: {{schedule: 0 0 3 * * *, event: {{body: hello}}, concurrencyPolicy: Forbid}}
-    stream:
-      kind: kafka-cluster
-      attributes: {{topics: [a], brokers: [b:9092]}}
-  volumes:
-    - volume: {{name: data, persistentVolumeClaim: {{claimName: claim}}}}
-      volumeMount: {{name: data, mountPath: /data, readOnly: true}}
-    - volume: {{name: drive, flexVolume: {{driver: v3io/fuse}}}}
-      volumeMount: {{name: drive, mountPath: /v3io}}
-  nodeSelector: {{gpu: "yes"}}
-  tolerations: [{{key: gpu, operator: Exists}}]
-  affinity: {{podAntiAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: [{{podSelector: {{}}}}]}}}}
-  priorityClassName: high
-  serviceAccount: runner
-  imagePullSecrets: registry-key
-  build:
-    functionSourceCode: {base64.b64encode(CODE.encode()).decode()}
-    baseImage: python:3.11-slim
-    commands: [pip install msgpack 'pandas>=2', apt-get update && apt-get install -y libgomp1, pip install -U x]
-    noCache: true
-"""
+FULL = (Path(__file__).parent / "documents" / "nuclio.yaml").read_text()
 
 
 def test_a_nuclio_function_is_carried_over() -> None:

@@ -14,6 +14,9 @@ from trimtab.spec.plain import join
 
 _PIP = re.compile(r"(?:python3?(?:\.\d+)? -m )?pip3? install (?P<rest>.+)\Z")
 
+_VERSION = r"[<>=!~]=?=?[\w.*+!-]+"
+_REQUIREMENT = re.compile(rf"[A-Za-z0-9][\w.-]*(\[[\w,.-]+\])?({_VERSION}(,{_VERSION})*)?\Z")
+
 
 class Remains:
     """A document that is emptied as it is understood; `notes` are sentences about what means something else here."""
@@ -86,14 +89,14 @@ def decode_source(text: str, path: str) -> str:
         raise SpecError(path, text, "a Python module in base64") from error
 
 
-def split_commands(commands: list[str]) -> tuple[list[str], list[str]]:
+def split_commands(commands: list[Any]) -> tuple[list[str], list[Any]]:
     """Part build commands into requirements (`pip install x y` without options) and the other commands."""
     requirements: list[str] = []
-    others: list[str] = []
+    others: list[Any] = []
     for command in commands:
-        match = _PIP.match(command.strip())
+        match = _PIP.match(command.strip()) if isinstance(command, str) else None
         words = [word.strip("'\"") for word in match["rest"].split()] if match else []
-        if words and not any(word.startswith("-") or re.search(r"[;&|$<>]{2}|[;&|$]", word) for word in words):
+        if words and all(_REQUIREMENT.match(word) for word in words):
             requirements.extend(words)
         else:
             others.append(command)
@@ -106,7 +109,10 @@ def take_env(remains: Remains, path: str) -> list[dict[str, Any]]:
 
 
 def _variable(variable: Any) -> dict[str, Any] | None:
-    if not isinstance(variable, dict) or not (variable.get("valueFrom") or {}).keys() <= _REFERENCES:
+    if not isinstance(variable, dict):
+        return None
+    source = variable.get("valueFrom") or {}
+    if not isinstance(source, dict) or not source.keys() <= _REFERENCES:
         return None
     if isinstance(value := variable.get("value"), int | float):
         return {**variable, "value": str(value).lower() if isinstance(value, bool) else str(value)}
@@ -122,25 +128,30 @@ _VOLUMES = {
 }
 
 
-def volume(definition: dict[str, Any], mount: dict[str, Any]) -> dict[str, Any] | None:
+def volume(definition: Any, mount: Any) -> dict[str, Any] | None:
     """Join a Kubernetes volume and its mount; None when it is of a kind, or has an option, that we do not have."""
-    options = {key: value for key, value in definition.items() if key != "name" and value is not None}
-    if len(options) != 1 or not mount.keys() <= {"name", "mountPath", "subPath", "readOnly"}:
+    options = {"name", "mountPath", "subPath", "readOnly"}
+    source = _volume_source(definition) if isinstance(definition, dict) else None
+    if source is None or not isinstance(mount, dict) or not mount.keys() <= options:
         return None
-    ((kind, body),) = options.items()
-    body = dict(body or {})
-    if kind == "emptyDir":
-        source: dict[str, Any] = {"emptyDir": True}
-    elif kind in _VOLUMES:
-        key, name = _VOLUMES[kind]
-        source = {name: body.pop(key, None)}
-    else:
-        return None
-    read_only = body.pop("readOnly", False) or mount.get("readOnly", False)
-    if body:
-        return None
+    body, read_only = source
     kept = {"name": definition.get("name"), "mountPath": mount.get("mountPath"), "subPath": mount.get("subPath")}
-    return given({**kept, "source": source, "readOnly": read_only})
+    return given({**kept, "source": body, "readOnly": read_only or mount.get("readOnly", False)})
+
+
+def _volume_source(definition: dict[str, Any]) -> tuple[dict[str, Any], bool] | None:
+    kinds = {key: value or {} for key, value in definition.items() if key != "name" and value is not None}
+    if len(kinds) != 1:
+        return None
+    ((kind, body),) = kinds.items()
+    if kind == "emptyDir" and body == {}:
+        return {"emptyDir": True}, False
+    if kind not in _VOLUMES or not isinstance(body, dict):
+        return None
+    key, name = _VOLUMES[kind]
+    if not body.keys() <= {key, "readOnly"}:
+        return None
+    return {name: body.get(key)}, body.get("readOnly", False)
 
 
 def take_resources(remains: Remains, path: str) -> dict[str, Any]:

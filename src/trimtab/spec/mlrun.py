@@ -104,11 +104,16 @@ def _scale(remains: Remains, kind: str) -> dict[str, Any]:
 
 
 def _volumes(remains: Remains) -> list[dict[str, Any]]:
-    mounts = {each.get("name"): each for each in remains.take("spec.volume_mounts", list, []) if isinstance(each, dict)}
+    mounts = {
+        str(each.get("name")): each for each in remains.take("spec.volume_mounts", list, []) if isinstance(each, dict)
+    }
 
     def ours(each: Any) -> dict[str, Any] | None:
-        mount = mounts.pop(each.get("name"), None) if isinstance(each, dict) else None
-        return volume(each, mount) if mount else None
+        name = str(each.get("name")) if isinstance(each, dict) else ""
+        found = volume(each, mounts[name]) if name in mounts else None
+        if found is not None:
+            del mounts[name]
+        return found
 
     taken = remains.pick("spec.volumes", ours)
     remains.put_back("spec.volume_mounts", list(mounts.values()))
