@@ -78,7 +78,7 @@ class Ingress:
     async def _take(self, scope: Scope, receive: Receive) -> Refused | None:
         headers: list[Header] = scope["headers"]
         broker, refused = self._address(scope)
-        if refused is None and _declared(headers) > self._limit:
+        if refused is None and _declared(headers) > 2 * self._limit:
             refused = _too_large(self._limit)
         if refused is not None:
             return refused
@@ -130,19 +130,21 @@ def _declared(headers: list[Header]) -> int:
 
 
 async def _read(receive: Receive, limit: int) -> bytes | None:
-    """Read the body; None when it is larger than `limit`. Errors: EventError when the sender goes away in between."""
+    """Read the body; None when it is larger than `limit`. Errors: EventError when the sender goes away in between.
+
+    As much again as the limit is read and thrown away: most senders look for an answer only after they have sent all.
+    """
     chunks: list[bytes] = []
     size, more = 0, True
-    while more:
+    while more and size <= 2 * limit:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise EventError("the connection ended before the body did")
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > limit:
-            return None
+        size += len(message.get("body", b""))
+        if size <= limit:
+            chunks.append(message.get("body", b""))
         more = message.get("more_body", False)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return b"".join(chunks) if size <= limit else None
 
 
 def _too_large(limit: int) -> Refused:
