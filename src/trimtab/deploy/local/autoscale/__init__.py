@@ -5,7 +5,15 @@ The facts are those of knative/serving `pkg/autoscaler` and `pkg/reconciler/auto
 """
 
 from trimtab.deploy.local.autoscale.config import ScalerConfig
-from trimtab.deploy.local.autoscale.decide import Autoscaler, Decision
+from trimtab.deploy.local.autoscale.decide import SAMPLE_INTERVAL, TICK_INTERVAL, Autoscaler, Decision
 from trimtab.deploy.local.autoscale.windows import AverageWindow, MaximumWindow
 
-__all__ = ["Autoscaler", "AverageWindow", "Decision", "MaximumWindow", "ScalerConfig"]
+__all__ = [
+    "SAMPLE_INTERVAL",
+    "TICK_INTERVAL",
+    "Autoscaler",
+    "AverageWindow",
+    "Decision",
+    "MaximumWindow",
+    "ScalerConfig",
+]

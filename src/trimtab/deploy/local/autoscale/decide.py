@@ -10,6 +10,11 @@ from trimtab.deploy.local.autoscale.config import ScalerConfig
 from trimtab.deploy.local.autoscale.windows import AverageWindow, MaximumWindow
 from trimtab.deploy.local.autoscale.zero import WayToZero
 
+SAMPLE_INTERVAL = 1.0
+"""Seconds between two records: the windows' buckets."""
+TICK_INTERVAL = 2.0
+"""Seconds between two decisions: Knative's, and the scale-down delay's slots."""
+
 
 class Decision(Struct, frozen=True, kw_only=True):
     """How many replicas there should be now, and why."""
@@ -55,8 +60,8 @@ def desire(config: ScalerConfig, stable: float, panic: float, ready: int, *, rea
 class Autoscaler:
     """One revision's autoscaler. The caller gives it the time, what it measured, and how many replicas are ready.
 
-    Contract of the caller: `record` about once a second for as long as a replica runs or a request waits, zeros too;
-    `decide` about every two seconds. The first request after idle is `record(now, 1)` and `decide` at once: any load
+    Contract of the caller: `record` every SAMPLE_INTERVAL for as long as a replica runs or a request waits, zeros too;
+    `decide` every TICK_INTERVAL. The first request after idle is `record(now, 1)` and `decide` at once: any load
     asks for a replica. Times never go backwards.
 
     Unlike Knative's there is no grace period of 30 s before zero: it exists to put the activator in the path first,
