@@ -129,13 +129,13 @@ REFUSED: list[tuple[Any, str]] = [
     (
         {"cesql": "drifted"},
         (
-            "filters[1].cesql: found 'drifted', allowed: an expression that is true or false (this one is a String). "
+            "filters[1].cesql: found 'drifted', allowed: an expression that is true or false (this one is of type String). "
             "Compare it, for example drifted = 'true'"
         ),
     ),
     (
         {"cesql": "1 + 1"},
-        "filters[1].cesql: found '1 + 1', allowed: an expression that is true or false (this one is a Integer)",
+        "filters[1].cesql: found '1 + 1', allowed: an expression that is true or false (this one is of type Integer)",
     ),
     (
         {"cesql": "STARTS_WITH(type, 'x')"},

@@ -109,7 +109,7 @@ def _cesql(value: Any, path: str) -> Filter:
     if expression.type is not bool:
         kind = NAMES[expression.type] if expression.type else "String"
         hint = f"Compare it, for example {value.strip()} = 'true'" if expression.type is None else ""
-        raise SpecError(path, value, f"an expression that is true or false (this one is a {kind})", hint=hint)
+        raise SpecError(path, value, f"an expression that is true or false (this one is of type {kind})", hint=hint)
     return expression.passes
 
 
