@@ -196,8 +196,8 @@ def model(item: dict[str, Any], attributes: Mapping[str, str]) -> bool:
     ((name, text),) = value.items()
     if name not in attributes:
         return False
-    found = attributes[name]
-    return {"exact": found == text, "prefix": found.startswith(text), "suffix": found.endswith(text)}[dialect]
+    actual = attributes[name]
+    return {"exact": actual == text, "prefix": actual.startswith(text), "suffix": actual.endswith(text)}[dialect]
 
 
 def as_cesql(item: dict[str, Any]) -> str:
