@@ -193,11 +193,14 @@ def model(item: dict[str, Any], attributes: Mapping[str, str]) -> bool:
     if dialect in ("any", "all"):
         found = [model(one, attributes) for one in value]
         return any(found) if dialect == "any" else all(found)
+    name: str
+    text: str
     ((name, text),) = value.items()
     if name not in attributes:
         return False
     actual = attributes[name]
-    return {"exact": actual == text, "prefix": actual.startswith(text), "suffix": actual.endswith(text)}[dialect]
+    results = {"exact": actual == text, "prefix": actual.startswith(text), "suffix": actual.endswith(text)}
+    return results[dialect]
 
 
 def as_cesql(item: dict[str, Any]) -> str:
