@@ -54,7 +54,7 @@ BAD: list[dict[str, Any]] = [
     {"spec": {"resources": {"limits": {"memory": "2 GB"}}}},
     {"spec": {"triggers": [{"kind": "kafka", "name": "k"}]}},
     {"spec": {"triggers": [{"kind": "cron", "name": "k"}]}},
-    {"spec": {"triggers": {"c": {}}}},
+    {"apiVersion": "trimtab.dev/v1", "spec": {"triggers": {"c": {}}}},
     {"spec": {"env": [{"value": "x"}]}},
     {"spec": {"volumes": [{"name": "v", "mountPath": "/v", "readOnly": "yes"}]}},
     {"spec": {"build": {"python": "3"}}},
