@@ -57,8 +57,10 @@ class CronScheduler:
             await self._clock.wait(self._wake, max(0.0, then - self._clock.time()))
 
     def wake(self) -> None:
-        """Look again now: an event of a cron subscription was delivered or died."""
-        self._wake.set()
+        """Look again now: an event of a cron subscription may have been delivered or have died. Costs next to nothing
+        when no tick waits for that."""
+        if any(trigger.waiting for trigger in self._triggers.values()):
+            self._wake.set()
 
     async def step(self) -> float:
         """Fire what is due, and say when to look again (seconds since the epoch)."""
@@ -93,7 +95,7 @@ class CronScheduler:
                 del self._triggers[key]
             for row in rows:
                 self._triggers[function, row.name] = Trigger(row, self._queue, self._store)
-        self.wake()
+        self._wake.set()
 
     def _row(self, function: str, config: CronTrigger, namespace: str, now: float) -> TriggerRow:
         row = TriggerRow(
@@ -124,7 +126,7 @@ class CronScheduler:
         async with self._lock:
             trigger = self._find(function, name)
             trigger.pause(moment(self._clock.time()), paused=paused)
-        self.wake()
+        self._wake.set()
         return await trigger.state()
 
     def next(self, function: str, name: str) -> float | None:

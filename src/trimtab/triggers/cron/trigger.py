@@ -34,6 +34,7 @@ class Trigger:
         self.row, self._queue, self._store = row, queue, store
         config = row.config
         self._schedule = Schedule.parse(config.schedule, config.timezone, anchor=moment(row.anchor))
+        self._due = self._schedule.next(moment(row.cursor))
         self._waiting = store.waiting(row.function, row.name)
         self.id = f"{row.function}/{row.name}"
         self.source = source(row.namespace, row.function, row.name)
@@ -46,7 +47,7 @@ class Trigger:
     @property
     def next(self) -> float | None:
         """When the next tick is due."""
-        return self._schedule.next(moment(self.row.cursor)).timestamp() if self.active else None
+        return self._due.timestamp() if self.active else None
 
     @property
     def waiting(self) -> bool:
@@ -61,7 +62,7 @@ class Trigger:
             LOGGER.warning("the clock was set back to %s: trigger %s starts anew", written(now), self.id)
             self._save(cursor=now.timestamp())
         await self._release()
-        if self._schedule.next(moment(self.row.cursor)) > now:
+        if self._due > now:
             return
         decided = plan(self._schedule, moment(self.row.cursor), now, watched, self.row.config.catch_up)
         if decided.dropped:
@@ -177,6 +178,8 @@ class Trigger:
     def _save(self, firing: FiringRow | None = None, **changes: float | bool) -> None:
         row = structs.replace(self.row, **changes)
         self._store.save(row, firing)
+        if row.cursor != self.row.cursor:
+            self._due = self._schedule.next(moment(row.cursor))
         self.row = row
 
 
