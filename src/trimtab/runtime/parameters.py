@@ -38,7 +38,9 @@ def bind(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, An
             raise SpecError(f"parameter {name}", given[name], f"one of {', '.join(sorted(known)) or 'no parameters'}")
     for parameter in parameters:
         if parameter.name in known and parameter.default is parameter.empty and parameter.name not in given:
-            raise SpecError(f"parameter {parameter.name}", None, "a value: it has no default", hint="Give -p name=value.")
+            raise SpecError(
+                f"parameter {parameter.name}", None, "a value: it has no default", hint="Give -p name=value."
+            )
     hints = _hints(function)
     return {name: convert(name, value, hints.get(name, Any)) for name, value in given.items()}
 

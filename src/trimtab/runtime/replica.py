@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvloop
@@ -29,6 +29,9 @@ from trimtab.runtime.load import Loaded, load
 from trimtab.runtime.logs import configure
 from trimtab.runtime.server import Server
 from trimtab.runtime.stats import StatsPage, StatsSlot
+
+if TYPE_CHECKING:
+    from trimtab.runtime.emit import Emitter
 
 logger = logging.getLogger("trimtab.replica")
 
@@ -96,18 +99,21 @@ class Replica:
 
             return Workers(self, loaded).run()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(self._live(self.app(loaded)))
+            app = App(loaded, self.config, emitter=self.emitter(), page=self.slot(0))
+            return runner.run(self._live(app))
 
-    def app(self, loaded: Loaded, worker: int = 0) -> App:
-        """Make one process's application."""
-        emitter = None
-        if self.config.sink is not None:
-            from trimtab.runtime.emit import Emitter
+    def emitter(self) -> Emitter | None:
+        """Make what carries one process's events to the sink."""
+        if self.config.sink is None:
+            return None
+        from trimtab.runtime.emit import Emitter
 
-            spool = Path(self.config.spool) if self.config.spool else None
-            emitter = Emitter(self.config.sink, overrides=self.config.overrides, spool=spool)
-        slot: StatsSlot | None = self.page.slot(worker) if self.page is not None else None
-        return App(loaded, self.config, emitter=emitter, page=slot)
+        spool = Path(self.config.spool) if self.config.spool else None
+        return Emitter(self.config.sink, overrides=self.config.overrides, spool=spool)
+
+    def slot(self, worker: int) -> StatsSlot | None:
+        """Give one worker's place on the page."""
+        return self.page.slot(worker) if self.page is not None else None
 
     async def _live(self, app: App) -> int:
         started = time.monotonic()
@@ -137,7 +143,7 @@ class Replica:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, leave)
         if control is not None:
-            _Listener(control, loop, app, leave, self.config.drain).start()
+            _Listener(control, loop, app, server, leave, self.config.drain).start()
         loop.call_soon(ready, app)
         finished = await server.serve()
         await app.shutdown()
@@ -169,10 +175,17 @@ class _Listener(threading.Thread):
     """Obeys the daemon, in a thread of its own so that a handler that blocks the loop cannot hide the daemon's end."""
 
     def __init__(
-        self, control: socket.socket, loop: asyncio.AbstractEventLoop, app: App, leave: Callable[[], None], drain: float
+        self,
+        control: socket.socket,
+        loop: asyncio.AbstractEventLoop,
+        app: App,
+        server: Server,
+        leave: Callable[[], None],
+        drain: float,
     ) -> None:
         super().__init__(name="trimtab-control", daemon=True)
-        self.control, self.loop, self.app, self.leave, self.drain = control, loop, app, leave, drain
+        self.control, self.loop, self.app, self.server = control, loop, app, server
+        self.leave, self.drain = leave, drain
 
     def run(self) -> None:
         while True:
@@ -191,4 +204,4 @@ class _Listener(threading.Thread):
         if message["do"] == "split":
             self.app.close_connections = message["on"]
         elif message["do"] == "rebalance":
-            self.app.close_next = message["count"]
+            self.app.close_next = round(self.server.connections * message["share"])

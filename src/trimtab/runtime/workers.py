@@ -17,10 +17,10 @@ import uvloop
 
 from trimtab.errors import HandlerError
 from trimtab.runtime import channel
+from trimtab.runtime.app import App
 from trimtab.runtime.load import Loaded
 
 if TYPE_CHECKING:
-    from trimtab.runtime.app import App
     from trimtab.runtime.replica import Replica
 
 logger = logging.getLogger("trimtab.workers")
@@ -42,7 +42,7 @@ class Workers:
     def run(self) -> int:
         """Start the application once, fork, supervise; return the worst exit code."""
         started = time.monotonic()
-        self.app = self.replica.app(self.loaded)
+        self.app = App(self.loaded, self.replica.config)
         try:
             asyncio.run(self.app.startup())
         except HandlerError as exc:
@@ -72,8 +72,7 @@ class Workers:
         """Be a worker; return the exit code."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        app = self.replica.app(self.loaded, index)
-        app.adopt(self.app, index)
+        self.app.adopt(self.replica.emitter(), self.replica.slot(index), index)
 
         def ready(app: App) -> None:
             app.ready = True
@@ -82,7 +81,8 @@ class Workers:
 
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                return runner.run(self.replica.answer(app, control, ready))
+                runner.run(self.app.open())
+                return runner.run(self.replica.answer(self.app, control, ready))
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

@@ -51,17 +51,21 @@ def stream(path: Path, name: str, arguments: dict[str, Any]) -> Generator[Any, N
     Closing the generator hangs up, which cancels the call. Errors: as `call`.
     """
     with contextlib.closing(connect(path)) as sock:
-        sock.sendall(msgspec.json.encode({"call": name, "arguments": arguments}) + b"\n")
-        with sock.makefile("rb") as lines:
-            for line in lines:
-                answer = msgspec.json.decode(line)
-                if "progress" in answer:
-                    yield answer["progress"]
-                elif "error" in answer:
-                    raise _error(answer["error"])
-                else:
-                    return answer["result"]
+        for answer in _answers(sock, {"call": name, "arguments": arguments}):
+            if "progress" in answer:
+                yield answer["progress"]
+            elif "error" in answer:
+                raise _error(answer["error"])
+            else:
+                return answer["result"]
     raise TargetUnreachable("the daemon ended before it answered; `trimtab up` starts it again")
+
+
+def _answers(sock: socket.socket, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    with contextlib.suppress(ConnectionError), sock.makefile("rb") as lines:
+        sock.sendall(msgspec.json.encode(request) + b"\n")
+        for line in lines:
+            yield msgspec.json.decode(line)
 
 
 def connect(path: Path) -> socket.socket:

@@ -120,7 +120,7 @@ class Events:
                 self._subscription(document, trigger)
                 for document in documents
                 for trigger in document.spec.triggers
-                if not trigger.disabled
+                if not trigger.disabled or isinstance(trigger, CronTrigger)
             ]
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -54,7 +55,7 @@ class LocalTarget(Target):
 
     def up(self) -> dict[str, Any]:
         """Start the daemon if none runs; return `status()` plus `started: bool`. Errors: TargetUnreachable."""
-        if self._answers():
+        with contextlib.suppress(TargetUnreachable):
             return {**self.status(), "started": False}
         for folder in (self.settings.home, self.settings.logs, self.settings.run):
             try:
