@@ -6,7 +6,7 @@ import pathlib
 
 
 def handler(context, event):
-    entry = {"id": event.id, "trigger": event.trigger.kind, "data": event.body}
+    entry = {"id": event.id, "trigger": event.trigger.kind, "data": event.body or None}
     line = json.dumps(entry) + "\n"
     with pathlib.Path(os.environ["LEDGER"]).open("a", encoding="utf-8") as ledger:
         ledger.write(line)
