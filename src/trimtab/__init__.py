@@ -1,5 +1,75 @@
-"""Trimtab: autoscaling serverless functions in Python."""
+"""Trimtab: autoscaling serverless functions in Python.
+
+Names are imported when they are first used, so that `import trimtab` costs next to nothing in a replica.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from trimtab._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from cloudevents.core.v1.event import CloudEvent
+
+    from trimtab.errors import PermanentError, SpecError, TemporaryError, TrimtabError
+    from trimtab.project.function import FunctionHandle, code_to_function, import_function, new_function
+    from trimtab.project.mounts import mount_configmap, mount_hostpath, mount_pvc, mount_secret, set_env_variables
+    from trimtab.runtime.context import Context
+    from trimtab.runtime.event import Event
+    from trimtab.runtime.response import Response
+    from trimtab.spec import CronTrigger, EventTrigger, Function
+
+__all__ = [
+    "CloudEvent",
+    "Context",
+    "CronTrigger",
+    "Event",
+    "EventTrigger",
+    "Function",
+    "FunctionHandle",
+    "PermanentError",
+    "Response",
+    "SpecError",
+    "TemporaryError",
+    "TrimtabError",
+    "__version__",
+    "code_to_function",
+    "import_function",
+    "mount_configmap",
+    "mount_hostpath",
+    "mount_pvc",
+    "mount_secret",
+    "new_function",
+    "set_env_variables",
+]
+
+_HOMES = {
+    "cloudevents.core.v1.event": ("CloudEvent",),
+    "trimtab.errors": ("PermanentError", "SpecError", "TemporaryError", "TrimtabError"),
+    "trimtab.project.function": ("FunctionHandle", "code_to_function", "import_function", "new_function"),
+    "trimtab.project.mounts": (
+        "mount_configmap",
+        "mount_hostpath",
+        "mount_pvc",
+        "mount_secret",
+        "set_env_variables",
+    ),
+    "trimtab.runtime.context": ("Context",),
+    "trimtab.runtime.event": ("Event",),
+    "trimtab.runtime.response": ("Response",),
+    "trimtab.spec": ("CronTrigger", "EventTrigger", "Function"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'trimtab' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,6 +15,7 @@
         ├── Conflict            the request contradicts what is there
         ├── DeployFailed        a revision never became ready; the previous one keeps serving
         ├── InvocationFailed    the function answered with an error status
+        ├── RunFailed           a job's run failed or was cancelled
         └── StoreError          a state file cannot be used: it is corrupt, from a newer version, or not writable
             └── StoreFull       the disk is full (or the store's limit is reached): free space, then try again
 
@@ -36,6 +37,7 @@ __all__ = [
     "NameMissing",
     "NotFound",
     "PermanentError",
+    "RunFailed",
     "SendError",
     "SpecError",
     "StoreError",
@@ -148,6 +150,14 @@ class InvocationFailed(TargetError):
     def __init__(self, message: str, status: int, body: bytes = b"") -> None:
         super().__init__(message)
         self.status, self.body = status, body
+
+
+class RunFailed(TargetError):
+    """A job's run failed or was cancelled; `run` is the run, with its results until then."""
+
+    def __init__(self, message: str, run: Any = None) -> None:
+        super().__init__(message)
+        self.run = run
 
 
 class StoreError(TargetError):

@@ -31,7 +31,7 @@ def test_a_job_that_mlrun_exported_is_carried_over() -> None:
             kind="job",
             handler="train",
             source=Source(code=CODE),
-            build=Build(image="mlrun/mlrun", requirements=["pandas", "scikit-learn"]),
+            build=Build(base_image="mlrun/mlrun", requirements=["pandas", "scikit-learn"]),
             env=[EnvVar(name="A", value="1")],
             resources=Resources(requests={"memory": "1Mi", "cpu": "25m"}, limits={"memory": "20Gi"}),
             volumes=[Volume(name="vol", mount_path="/data", source=VolumeSource(persistent_volume_claim="claim"))],

@@ -43,7 +43,6 @@ def test_a_nuclio_function_is_carried_over() -> None:
             handler="main:handler",
             source=Source(code=CODE),
             build=Build(
-                image="registry/images:1",
                 base_image="python:3.11-slim",
                 requirements=["msgpack", "pandas>=2"],
                 commands=["apt-get update && apt-get install -y libgomp1", "pip install -U x"],
@@ -99,6 +98,7 @@ def test_what_cannot_be_carried_over_is_listed() -> None:
         "spec.build.noCache: True",
         "spec.env[3].name: 'NODE'",
         "spec.env[3].valueFrom.fieldRef.fieldPath: 'spec.nodeName'",
+        "spec.image: 'registry/images:1'",
         "spec.targetCPU: 60 (replicas are scaled by concurrency or requests per second)",
         "spec.triggers.every_ten.attributes.event.headers.x-a: 'b'",
         "spec.triggers.stream.attributes.brokers: ['b:9092']",

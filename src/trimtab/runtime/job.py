@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
+import signal
 import socket
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from trimtab.errors import HandlerError, ImportFailed, SpecError
+from trimtab.runtime import channel
 from trimtab.runtime.codec import plain
 from trimtab.runtime.config import ReplicaConfig
 from trimtab.runtime.context import Logger
@@ -22,6 +27,8 @@ from trimtab.runtime.parameters import bind, takes_context
 
 logger = logging.getLogger("trimtab.job")
 
+GRACE = 10.0
+"""Seconds between SIGTERM and SIGKILL."""
 FAILED = 1
 REFUSED = 2
 """Exit code of a run whose parameters do not fit its handler."""
@@ -66,15 +73,18 @@ class RunContext:
         return path
 
 
-def begin(message: dict[str, Any], _control: socket.socket) -> int:
+def begin(message: dict[str, Any], control: socket.socket) -> int:
     """Be the run (or the rehearsal: load the handler and no more) that a zygote's message describes."""
     configure(ReplicaConfig(function=message["function"], revision=message.get("run", "")))
+    threading.Thread(target=_end_with_daemon, args=(control,), name="trimtab-control", daemon=True).start()
     report: dict[str, Any] = {"results": {}, "error": None, "traceback": ""}
     code = FAILED
     try:
         loaded = load(message["handler"], Path(message["directory"]), job=True)
         if not message.get("rehearsal"):
-            _call(loaded.call, RunContext(message), report)
+            context = RunContext(message)
+            report["results"] = context.results
+            call(loaded.call, context)
         code = 0
     except ImportFailed as exc:
         report |= {"error": str(exc), "traceback": exc.traceback}
@@ -95,7 +105,8 @@ def begin(message: dict[str, Any], _control: socket.socket) -> int:
     return code
 
 
-def _call(function: Any, context: RunContext, report: dict[str, Any]) -> None:
+def call(function: Any, context: RunContext) -> None:
+    """Call a job's handler with what it asks for; its results are in the context, what it returns under `return`."""
     data = (context.event or {}).get("data")
     if isinstance(data, dict):
         known = inspect.signature(function).parameters
@@ -103,7 +114,6 @@ def _call(function: Any, context: RunContext, report: dict[str, Any]) -> None:
     inputs = {name: Path(path) for name, path in context.inputs.items()}
     named = {name: path for name, path in inputs.items() if name in inspect.signature(function).parameters}
     arguments = bind(function, {**context.parameters, **named})
-    report["results"] = context.results
     value = function(context, **arguments) if takes_context(function) else function(**arguments)
     if inspect.iscoroutine(value):
         value = asyncio.run(value)

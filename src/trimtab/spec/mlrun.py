@@ -88,9 +88,9 @@ def _source(remains: Remains) -> dict[str, Any]:
 
 def _build(remains: Remains) -> dict[str, Any]:
     requirements, commands = split_commands(remains.take("spec.build.commands", list, []))
+    image = remains.take("spec.image", str)  # what MLRun runs the embedded code on
     return {
-        "image": remains.take("spec.image", str),
-        "baseImage": remains.take("spec.build.base_image", str),
+        "baseImage": remains.take("spec.build.base_image", str, image),
         "requirements": [*remains.take("spec.build.requirements", list, []), *requirements],
         "commands": commands,
     }

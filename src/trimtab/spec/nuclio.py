@@ -132,7 +132,6 @@ def _source(remains: Remains) -> dict[str, Any]:
 def _build(remains: Remains) -> dict[str, Any]:
     requirements, commands = split_commands(remains.take("spec.build.commands", list, []))
     return {
-        "image": remains.take("spec.image", str),
         "baseImage": remains.take("spec.build.baseImage", str),
         "requirements": [*remains.take("spec.build.requirements", list, []), *requirements],
         "commands": commands,
