@@ -105,4 +105,4 @@ def _is_json(text: str) -> bool:
 def _listed(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise NotImplementedError(f"a {type(value).__name__} is none of these")
+    raise TypeError(f"{type(value).__name__} is none of these")

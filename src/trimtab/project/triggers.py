@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import SpecError
-from trimtab.spec import CronTrigger, EventTrigger, FunctionSpec, Trigger
+from trimtab.spec import CronTrigger, EventTrigger, FunctionSpec, Limits, Trigger
 from trimtab.spec.explain import explain
 
 _ALLOWED = (
@@ -37,7 +37,7 @@ def _document(given: Any) -> dict[str, Any]:
     elif hasattr(given, "schedule") or hasattr(given, "interval"):
         named = {field: getattr(given, field, None) for field in ("schedule", "interval")}
         given = {"kind": "cron", **{field: value for field, value in named.items() if value}}
-    if not isinstance(given, dict):
+    if not isinstance(given, dict) or not given.get("kind"):
         raise SpecError("trigger", given, _ALLOWED)
     return given
 
@@ -64,7 +64,8 @@ def _add_nuclio(spec: FunctionSpec, name: str, document: dict[str, Any]) -> None
         _put(spec, trigger)
     if document.get("kind") == "http":
         spec.scale.workers, spec.scale.concurrency = function.spec.scale.workers, function.spec.scale.concurrency
-        spec.limits.body = function.spec.limits.body
+        if function.spec.limits != Limits():
+            spec.limits.body = function.spec.limits.body
 
 
 def _put(spec: FunctionSpec, trigger: Trigger) -> None:
