@@ -105,6 +105,15 @@ def begin(message: dict[str, Any], control: socket.socket) -> int:
     return code
 
 
+def _end_with_daemon(control: socket.socket) -> None:
+    """End this process and what it started when the daemon is gone: nobody would hear of the result."""
+    while channel.receive(control) is not None:
+        pass
+    os.killpg(0, signal.SIGTERM)
+    time.sleep(GRACE)
+    os.killpg(0, signal.SIGKILL)
+
+
 def call(function: Any, context: RunContext) -> None:
     """Call a job's handler with what it asks for; its results are in the context, what it returns under `return`."""
     data = (context.event or {}).get("data")

@@ -82,7 +82,12 @@ class Local:
         """Run the command line in this home."""
         environ = {**os.environ, "TRIMTAB_HOME": str(self.home), **more.pop("env", {})}
         return subprocess.run(
-            [sys.executable, "-m", "trimtab", *arguments], env=environ, capture_output=True, text=True, check=False, **more
+            [sys.executable, "-m", "trimtab", *arguments],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            **more,
         )
 
 
@@ -107,13 +112,20 @@ def until(condition: Callable[[], Any], within: float = 20.0) -> Any:
 
 
 def call(
-    url: str, body: bytes | None = None, headers: dict[str, str] | None = None, *, method: str | None = None, path: str = ""
+    url: str,
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+    *,
+    method: str | None = None,
+    path: str = "",
 ) -> Answer:
     """Send one request on a connection of its own."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
     try:
-        connection.request(method or ("POST" if body is not None else "GET"), path or parts.path or "/", body, headers or {})
+        connection.request(
+            method or ("POST" if body is not None else "GET"), path or parts.path or "/", body, headers or {}
+        )
         return Answer(connection.getresponse())
     finally:
         connection.close()

@@ -15,7 +15,9 @@ from trimtab.errors import Conflict, DeployFailed, NotFound, SpecError
 from trimtab.spec import EnvVar, TrafficTarget
 
 HELLO = "def handler(context, event):\n    return 'hello'\n"
-WHO = "import os\n\ndef handler(context, event):\n    return {'pid': os.getpid(), 'revision': os.environ['K_REVISION']}\n"
+WHO = (
+    "import os\n\ndef handler(context, event):\n    return {'pid': os.getpid(), 'revision': os.environ['K_REVISION']}\n"
+)
 
 
 class Hammer:
