@@ -280,7 +280,7 @@ def test_nuclios_http_trigger_sets_workers_and_body(fn: FunctionHandle) -> None:
             {"kind": "kafka", "topics": ["a"]},
             "trigger tick: found {'kind': 'kafka', 'topics': ['a']}, allowed: a CronTrigger",
         ),
-        ({}, "trigger tick: found {}, allowed: a CronTrigger, an EventTrigger"),
+        ({}, "trigger: found {}, allowed: a CronTrigger, an EventTrigger"),
     ],
 )
 def test_what_is_no_trigger_is_refused(fn: FunctionHandle, given: Any, message: str) -> None:
@@ -384,7 +384,8 @@ def test_an_error_status_is_raised_with_its_body(fn: FunctionHandle, target: Any
 def test_what_cannot_be_sent_is_refused(fn: FunctionHandle, target: Any) -> None:
     fn.deploy(target, watch=False)
     with pytest.raises(
-        SpecError, match=r"^body: found <object .*>, allowed: bytes, text, or what JSON can say\. object is none of these$"
+        SpecError,
+        match=r"^body: found <object .*>, allowed: bytes, text, or what JSON can say\. object is none of these$",
     ):
         fn.invoke("/", object())
 

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import trimtab
+from trimtab.errors import Conflict, ImportFailed, NameMissing, RunFailed, SpecError, TrimtabError
+from trimtab.project.function import FunctionHandle
+
+TRAIN = """\
+import os
+
+def train(context, depth: int, rate: float = 0.5, data=None):
+    context.log_result("depth", depth)
+    context.log_result("mode", os.environ.get("MODE"))
+    context.artifact("model.txt").write_text("model")
+    if depth < 0:
+        raise ValueError("too shallow")
+    if depth == 100:
+        raise SystemExit(0)
+    if depth == 101:
+        raise SystemExit(3)
+    return {"rate": rate, "data": data.read_text() if data else None}
+
+async def later(context):
+    return "done"
+"""
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FunctionHandle:
+    monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path / "home"))
+    path = tmp_path / "training.py"
+    path.write_text(TRAIN)
+    return trimtab.code_to_function("training", filename=path, kind="job", handler="train")
+
+
+# On a target
+
+
+def test_a_run_gives_results_with_mlruns_names(
+    job: FunctionHandle, target: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = job.run(params={"depth": 3}, inputs={"data": "x.csv"}, artifact_path="/tmp/out", target=target)
+    assert (run.state(), run.uid(), run.metadata.uid, run.metadata.name) == ("succeeded", "run-1", "run-1", "training")
+    assert (run.status.state, run.status.results, run.results, run.output("depth")) == (
+        "succeeded",
+        {"depth": 3},
+        {"depth": 3},
+        3,
+    )
+    assert run.outputs == {"depth": 3, "artifact_path": None}
+    assert (target.calls[0]["inputs"], target.calls[0]["artifact_path"]) == ({"data": "x.csv"}, "/tmp/out")
+    assert target.calls[0]["function"].spec.handler == "training:train"
+    assert capsys.readouterr().err.splitlines() == ["WARNING it begins", "printed"]
+    assert repr(run) == "Run(uid='run-1', function='training', state='succeeded', results={'depth': 3})"
+
+
+def test_another_handler_of_the_same_code_can_be_named(job: FunctionHandle, target: Any) -> None:
+    job.run(handler="later", target=target)
+    assert target.calls[0]["function"].spec.handler == "training:later"
+    assert job.function.spec.handler == "training:train"
+
+
+def test_a_run_that_is_not_watched_is_looked_at_later(job: FunctionHandle, target: Any) -> None:
+    run = job.run(params={"depth": 1}, watch=False, target=target)
+    assert run.status.state == "running"
+    assert run.wait_for_completion() == "succeeded"
+    assert run.results == {"depth": 1}
+
+
+def test_a_failed_run_is_raised_and_kept(job: FunctionHandle, target: Any) -> None:
+    job.metadata.name = "broken"
+    with pytest.raises(RunFailed, match=r"^run run-1 of 'broken' failed: ValueError: no$") as caught:
+        job.run(target=target)
+    assert caught.value.run.status.error == "ValueError: no"
+    assert job.run(watch=False, target=target).wait_for_completion() == "failed"
+
+
+def test_waiting_ends(job: FunctionHandle, target: Any) -> None:
+    run = job.run(watch=False, target=target)
+    target.history = [run.info]
+    with pytest.raises(TrimtabError, match=r"^run run-1 is still running after 0 s$"):
+        run.wait_for_completion(timeout=0, interval=0)
+
+
+def test_only_jobs_are_run(job: FunctionHandle) -> None:
+    job.spec.kind = "http"
+    with pytest.raises(Conflict, match=r"^'training' is of kind 'http': only jobs are run, `invoke` calls the others$"):
+        job.run(local=True)
+
+
+# In this process
+
+
+def test_a_local_run_coerces_parameters_and_keeps_results_and_files(job: FunctionHandle, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("rows")
+    job.set_env("MODE", "fast").spec.parameters["rate"] = 0.25
+    run = job.run(local=True, params={"depth": "3"}, inputs={"data": str(tmp_path / "in.txt")})
+    assert run.results == {"depth": 3, "mode": "fast", "return": {"rate": 0.25, "data": "rows"}}
+    assert (run.state(), run.status.exit_code) == ("succeeded", 0)
+    assert (Path(run.outputs["artifact_path"]) / "model.txt").read_text() == "model"
+    assert Path(run.outputs["artifact_path"]).is_relative_to(tmp_path / "home")
+    assert "MODE" not in os.environ
+
+
+def test_a_local_run_reads_the_file_again(job: FunctionHandle, tmp_path: Path) -> None:
+    job.run(local=True, params={"depth": 1})
+    (tmp_path / "training.py").write_text("def train(context):\n    return 'changed, and of another length'\n")
+    assert job.run(local=True).results["return"] == "changed, and of another length"
+
+
+def test_an_async_handler_runs_also_where_a_loop_runs(job: FunctionHandle) -> None:
+    import asyncio
+
+    async def notebook() -> Any:
+        return job.run(local=True, handler="later").results
+
+    assert job.run(local=True, handler="later").results == {"return": "done"}
+    assert asyncio.run(notebook()) == {"return": "done"}
+
+
+def test_embedded_code_runs_too(job: FunctionHandle) -> None:
+    job.spec.source.path, job.spec.source.code, job.spec.handler = None, TRAIN, "handler:later"
+    assert job.run(local=True).results == {"return": "done"}
+
+
+def test_a_folder_runs_too(job: FunctionHandle, tmp_path: Path) -> None:
+    job.spec.source.path = str(tmp_path)
+    assert job.run(local=True, params={"depth": 1}).results["depth"] == 1
+
+
+def test_a_handlers_exception_is_the_cause_and_the_results_until_then_are_kept(job: FunctionHandle) -> None:
+    with pytest.raises(RunFailed, match=r"^run \w+ of 'training' failed: ValueError: too shallow$") as caught:
+        job.run(local=True, params={"depth": -1})
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert caught.value.run.results["depth"] == -1
+    assert caught.value.run.status.exit_code == 1
+
+
+def test_a_handler_that_exits_does_not_end_this_process(job: FunctionHandle) -> None:
+    assert job.run(local=True, params={"depth": 100}).results["depth"] == 100
+    with pytest.raises(RunFailed, match=r"failed: SystemExit: 3$"):
+        job.run(local=True, params={"depth": 101})
+
+
+def test_parameters_and_handlers_that_do_not_fit_are_refused(job: FunctionHandle, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"^parameter depth: found 'deep', allowed: a value of type int$"):
+        job.run(local=True, params={"depth": "deep"})
+    with pytest.raises(NameMissing, match=r"^'training' has no 'nothing'; found: train, later$"):
+        job.run(local=True, handler="nothing")
+    (tmp_path / "training.py").write_text("import nothing_of_this_name\n")
+    with pytest.raises(ImportFailed, match=r"No module named 'nothing_of_this_name'"):
+        job.run(local=True)
+    job.spec.source.path, job.spec.source.git = None, "https://host/x.git"
+    with pytest.raises(
+        SpecError, match=r"^spec\.source: found 'https://host/x\.git', allowed: a path or code, to run in"
+    ):
+        job.run(local=True)
