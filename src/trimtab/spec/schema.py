@@ -51,6 +51,12 @@ spec:
 *Durations* are texts such as `6s`, `1m30s` and `500ms`, or numbers of seconds. *Quantities* are Kubernetes' (`500m`,
 `1G`, `2Gi`, `1`, `0.5`). A *DNS label* has lower-case letters, digits and `-`, begins with a letter, ends with a letter
 or a digit, and has at most 63 characters. YAML is read by its 1.2 core schema: `yes`, `on` and `12:30` are text.
+
+Nuclio's function.yaml and what MLRun's `fn.export()` writes are read too. Whatever they say that means nothing here is
+listed, field by field, and never dropped silently. A Nuclio worker is a process that works on one event at a time, and
+a function has one unless it says more, so `numWorkers: n` becomes `scale.workers: n` with `scale.concurrency: n`; raise
+`concurrency`, or set it to 0, for a handler that may run several times at once. `interval: 10s` becomes
+`schedule: "@every 10s"`, and `pip install x` among the build commands becomes a requirement.
 """
 
 
