@@ -98,6 +98,7 @@ async def test_a_dead_event_goes_to_the_sink_of_its_trigger_with_knatives_extens
     assert (attributes["id"], attributes["color"]) == ("1", "blue")
     assert attributes["knativeerrordest"] == "http://f.test/in"
     assert attributes["knativeerrorcode"] == "422"
+    assert attributes["knativebrokerttl"] == "255"
     assert base64.b64decode(attributes["knativeerrordata"]) == b"no good"
     assert await world.broker.dead.show() == []
     assert (world.stats().dead, world.stats().pending) == (0, 0)

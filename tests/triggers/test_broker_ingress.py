@@ -213,6 +213,16 @@ async def test_a_full_disk_is_507_keeps_nothing_of_the_request_and_is_left_behin
     assert world.stats().pending == 61
 
 
+async def test_the_last_room_on_the_disk_is_kept_for_what_was_accepted_before(site: Site, kit: Any) -> None:
+    assert (await site.post("/default", write_binary(kit.event("1")))).status == 202
+    site.world.broker._queue._reserve = 2**62
+    answer = await site.post("/default", write_binary(kit.event("2")))
+    assert (answer.status, answer.header(b"retry-after")) == (507, b"1")
+    assert "no new events while the disk of" in error(answer)["error"]
+    await site.world.broker.subscribe([Subscription(id="f/t", broker="default")])
+    await site.world.until(lambda: site.world.stats().delivered == 1)
+
+
 async def test_a_request_that_does_not_fit_takes_nothing_of_the_others_with_it(site: Site, kit: Any) -> None:
     await limit_pages(site.world, 20)
     large = [kit.event(f"large-{number}", data="x" * 90_000) for number in range(8)]

@@ -9,7 +9,7 @@ from trimtab.events import Envelope
 from trimtab.runtime.client import Client
 from trimtab.triggers.broker.attempt import Answer, attempt
 from trimtab.triggers.broker.clock import Clock
-from trimtab.triggers.broker.entries import Delivery
+from trimtab.triggers.broker.entries import TTL, Delivery
 from trimtab.triggers.broker.line import Line
 from trimtab.triggers.broker.retry import backoff, retried
 
@@ -21,10 +21,11 @@ _DATA = 1024
 async def forward(client: Client, clock: Clock, line: Line, delivery: Delivery, answer: Answer, url: str) -> str | None:
     """Send a dead event to the trigger's sink, in up to three tries; None, or why the sink has not taken it.
 
-    It carries Knative's `knativeerrordest`, `knativeerrorcode` and `knativeerrordata` (base64).
+    It carries Knative's `knativeerrordest`, `knativeerrorcode` and `knativeerrordata` (base64), and the hops it has left:
+    a sink that is a broker whose trigger fails in turn would go round for ever.
     """
     sink = line.policy.dead_letter or ""
-    envelope = _marked(delivery.envelope, url, answer)
+    envelope = _marked(delivery, url, answer)
     for number in range(1, TRIES + 1):
         result = await attempt(client, sink, envelope, line.policy.timeout)
         if result.taken:
@@ -35,8 +36,12 @@ async def forward(client: Client, clock: Clock, line: Line, delivery: Delivery, 
     return result.text
 
 
-def _marked(envelope: Envelope, url: str, answer: Answer) -> Envelope:
-    attributes = envelope.attributes | {"knativeerrordest": url, "knativeerrorcode": str(answer.status)}
+def _marked(delivery: Delivery, url: str, answer: Answer) -> Envelope:
+    attributes = delivery.envelope.attributes | {
+        TTL: str(delivery.ttl),
+        "knativeerrordest": url,
+        "knativeerrorcode": str(answer.status),
+    }
     if answer.body:
         attributes["knativeerrordata"] = base64.b64encode(answer.body[:_DATA]).decode()
-    return Envelope(attributes, envelope.data)
+    return Envelope(attributes, delivery.envelope.data)

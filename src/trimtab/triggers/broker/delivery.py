@@ -55,7 +55,7 @@ class Dispatcher:
         self._lines: dict[int, Line] = {}
         self._functions: dict[str, deque[Line]] = {}
         self._changed: set[str] = set()
-        self._scheduled = self._closing = False
+        self._scheduled = self._closing = self._unwritten = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.Task[None] | None = None
         self._alarm_at = math.inf
@@ -214,11 +214,18 @@ class Dispatcher:
         """Write an outcome down, however long the disk stays full: a forgotten one would be a needless repetition."""
         while True:
             try:
-                return await write()
+                await write()
             except StoreError as exc:
                 self._counters.store_errors += 1
-                logger.error("the outcome of a delivery cannot be written, trying again: %s", exc)
+                if not self._unwritten:
+                    logger.error("outcomes of deliveries cannot be written, trying again: %s", exc)
+                self._unwritten = True
                 await self._clock.sleep(STORE_PAUSE)
+            else:
+                if self._unwritten:
+                    logger.warning("outcomes of deliveries can be written again")
+                self._unwritten = False
+                return
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)

@@ -8,6 +8,7 @@ when it died is simply still to be delivered.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from trimtab.errors import StoreFull
 from trimtab.events import Envelope
 from trimtab.triggers.broker import accept, dead, log, settle, subscriptions
 from trimtab.triggers.broker.entries import Arrival, Delivery, Entry
@@ -24,9 +26,14 @@ from trimtab.triggers.broker.reader import Reader
 from trimtab.triggers.broker.settle import Ending
 from trimtab.triggers.broker.store import create
 from trimtab.triggers.broker.subscriptions import Standing
+from trimtab.triggers.broker.transaction import Transaction
 from trimtab.triggers.broker.writer import Operation, Writer
 
 T = TypeVar("T")
+
+
+RESERVE = 16 * 2**20
+"""Bytes: the write-ahead log grows to 4 MiB between checkpoints, and the file by as much at one."""
 
 
 class Firing(Struct, frozen=True, kw_only=True):
@@ -39,10 +46,14 @@ class Firing(Struct, frozen=True, kw_only=True):
 
 
 class Queue:
-    """The broker's file, opened. Errors of all methods: StoreError, StoreFull (nothing was changed)."""
+    """The broker's file, opened. Errors of all methods: StoreError, StoreFull (nothing was changed).
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Events are refused (StoreFull) while the disk has less than `reserve` bytes left, so that what was accepted before
+    can still be delivered and done with.
+    """
+
+    def __init__(self, path: Path, *, reserve: int = RESERVE) -> None:
+        self.path, self._reserve = path, reserve
         self._writer: Writer | None = None
         self._reader: Reader | None = None
 
@@ -75,23 +86,35 @@ class Queue:
         self, entries: Sequence[Entry], now: float, after: Callable[[list[Arrival]], None]
     ) -> list[Arrival]:
         """Log events and write down who is to get them, all or none."""
-        weight = sum(entry.weight for entry in entries)
-        return await self._write(
-            lambda transaction: [accept.enter(transaction, entry, now) for entry in entries], weight, after
-        )
+
+        def operation(transaction: Transaction) -> list[Arrival]:
+            self._require_room(transaction)
+            return [accept.enter(transaction, entry, now) for entry in entries]
+
+        return await self._write(operation, sum(entry.weight for entry in entries), after)
 
     async def enqueue(
         self, n: int, envelope: Envelope, now: float, after: Callable[[Arrival | None], None]
     ) -> Arrival | None:
         """Put in an event for one subscription; see `accept.enqueue`."""
-        return await self._write(lambda transaction: accept.enqueue(transaction, n, envelope, now), after=after)
+
+        def operation(transaction: Transaction) -> Arrival | None:
+            self._require_room(transaction)
+            return accept.enqueue(transaction, n, envelope, now)
+
+        return await self._write(operation, after=after)
 
     async def delivered(
         self, line: Line, delivery: Delivery, ending: Ending, after: Callable[[list[Arrival]], None]
     ) -> None:
         """Take a delivery out and let the events it was answered with in, both or neither."""
-        weight = sum(entry.weight for entry in ending.replies)
-        await self._write(lambda transaction: settle.delivered(transaction, line, delivery, ending), weight, after)
+
+        def operation(transaction: Transaction) -> list[Arrival]:
+            if ending.replies:
+                self._require_room(transaction)
+            return settle.delivered(transaction, line, delivery, ending)
+
+        await self._write(operation, sum(entry.weight for entry in ending.replies), after)
 
     async def put_off(
         self, line: Line, delivery: Delivery, ending: Ending, due: float, after: Callable[[None], None]
@@ -149,6 +172,15 @@ class Queue:
     async def forget(self, now: float) -> None:
         """Forget what deduplication need not know any longer, and shrink the file."""
         await self._write(lambda transaction: log.forget(transaction, now))
+
+    def _require_room(self, transaction: Transaction) -> None:
+        disk = os.statvfs(self.path)
+        left = disk.f_bavail * disk.f_frsize
+        if left < self._reserve and left + transaction.spare() < self._reserve:
+            raise StoreFull(
+                f"no new events while the disk of {str(self.path)!r} has {left >> 10} KiB left, less than the "
+                f"{self._reserve >> 10} KiB that the events accepted before may need. Free disk space"
+            )
 
     async def _write(self, operation: Operation[T], weight: int = 0, after: Callable[[T], None] | None = None) -> T:
         return await self.writer.write(operation, weight=weight, after=after)

@@ -73,11 +73,12 @@ CREATE INDEX known_until ON known (until) WHERE until IS NOT NULL;
 
 
 def create(path: Path) -> sqlite3.Connection:
-    """Open the file for writing and bring its schema up to date; the file is made when it is missing.
+    """Open the file for writing and bring its schema up to date; a missing one is made, for its owner's eyes alone.
 
     The connection may be used by one thread other than the caller's. Errors: StoreError naming the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
     with translated(path):
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
         try:
@@ -91,10 +92,17 @@ def create(path: Path) -> sqlite3.Connection:
 
 def reader(path: Path) -> sqlite3.Connection:
     """Open a connection that cannot write."""
+    path.touch(mode=0o600)
     with translated(path):
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA query_only = 1")
         return connection
+
+
+def last_event(connection: sqlite3.Connection) -> int:
+    """Give the highest sequence number that an event ever had."""
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    return row[0] if row else 0
 
 
 @contextlib.contextmanager

@@ -17,8 +17,10 @@ from msgspec import Struct
 
 from trimtab.events import Envelope
 
-_ROWS = (128, 16, 4, 1)
-"""How many rows one statement may hold: few sizes, so that prepared statements are found again."""
+_ROWS = 128
+_EXACT = 32
+"""Statements hold so many rows, what remains goes in statements of up to so many: few texts, so that prepared statements
+are found again, and few statements for the small groups that are the rule."""
 
 
 class Outcome(Struct, frozen=True):
@@ -33,9 +35,10 @@ class Outcome(Struct, frozen=True):
 class Transaction:
     """Buffers of what is to be inserted and deleted, and the connection for everything else."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, sequence: int = 0) -> None:
+        self.sequence = sequence
+        """The last event's number."""
         self._connection = connection
-        self._sequence: int | None = None
         self._events: list[tuple[Any, ...]] = []
         self._deliveries: list[tuple[int, int]] = []
         self._done: dict[int, list[int]] = {}
@@ -43,17 +46,14 @@ class Transaction:
 
     def event(self, broker: str, envelope: Envelope, *, ttl: int, accepted: float) -> int:
         """Add an event to the log and return its sequence number."""
-        self._sequence = seq = self.upcoming()
+        self.sequence = seq = self.upcoming()
         attributes = msgspec.json.encode(envelope.attributes).decode()
         self._events.append((seq, broker, accepted, ttl, attributes, envelope.data))
         return seq
 
     def upcoming(self) -> int:
         """The sequence number that the next event gets."""
-        if self._sequence is None:
-            row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-            self._sequence = row[0] if row else 0
-        return self._sequence + 1
+        return self.sequence + 1
 
     def deliver(self, subscription: int, event: int) -> None:
         """Add a delivery that was never tried."""
@@ -70,6 +70,12 @@ class Transaction:
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run any other statement. It sees what was buffered only after `flush`."""
         return self._connection.execute(statement, parameters)
+
+    def spare(self) -> int:
+        """Bytes in the file that are free to be written again."""
+        pages: int = self._connection.execute("PRAGMA freelist_count").fetchone()[0]
+        size: int = self._connection.execute("PRAGMA page_size").fetchone()[0]
+        return pages * size
 
     def flush(self) -> None:
         """Send what was buffered."""
@@ -105,7 +111,7 @@ class Transaction:
 
 def _chunks(rows: list[Any]) -> Iterator[list[Any]]:
     start = 0
-    for size in _ROWS:
-        while len(rows) - start >= size:
-            yield rows[start : start + size]
-            start += size
+    while left := len(rows) - start:
+        size = _ROWS if left >= _ROWS else min(left, _EXACT)
+        yield rows[start : start + size]
+        start += size

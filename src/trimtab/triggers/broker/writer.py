@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from trimtab.errors import StoreError
-from trimtab.triggers.broker.store import translated
+from trimtab.triggers.broker.store import last_event, translated
 from trimtab.triggers.broker.transaction import Transaction
 
 T = TypeVar("T")
@@ -52,6 +52,7 @@ class Writer:
         self.closing = False
         """Set on the loop, before `close` is called: what is submitted after that is refused."""
         self._connection, self._path, self._loop = connection, path, loop
+        self._sequence = last_event(connection)
         self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="broker-writer", daemon=True)
         self._thread.start()
@@ -107,7 +108,7 @@ class Writer:
         with translated(self._path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                transaction = Transaction(self._connection)
+                transaction = Transaction(self._connection, self._sequence)
                 for job in jobs:
                     job.result = job.operation(transaction)
                 transaction.flush()
@@ -116,6 +117,7 @@ class Writer:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+        self._sequence = transaction.sequence
         self.commits += 1
         self.operations += len(jobs)
 
@@ -123,7 +125,10 @@ class Writer:
         for job in jobs:
             self.waiting -= job.weight
             if job.error is None and job.after is not None:
-                job.after(job.result)
+                try:
+                    job.after(job.result)
+                except Exception as exc:
+                    job.error = exc  # what is on the disk stays, but the others must not wait for ever
         for job in jobs:
             if job.future.done():
                 continue
