@@ -25,45 +25,45 @@ async def bury(world: Any, kit: Any, *ids: str) -> None:
 
 async def test_letters_are_listed_oldest_first_by_function_and_by_id(world: Any, kit: Any) -> None:
     await bury(world, kit, "1", "2")
-    letters = await world.broker.dead.show(function="g")
+    letters = await world.broker.letters(function="g")
     assert [(letter.function, letter.trigger, letter.event["id"]) for letter in letters] == [
         ("g", "t", "1"),
         ("g", "t", "2"),
     ]
-    assert await world.broker.dead.show([letters[1].id]) == [letters[1]]
-    assert [letter.id for letter in await world.broker.dead.show()] == [1, 2, 3, 4]
-    assert await world.broker.dead.show(function="gg") == []
+    assert await world.broker.letters([letters[1].id]) == [letters[1]]
+    assert [letter.id for letter in await world.broker.letters()] == [1, 2, 3, 4]
+    assert await world.broker.letters(function="gg") == []
 
 
 async def test_redriven_letters_are_delivered_from_the_first_try_on_with_their_history(world: Any, kit: Any) -> None:
     await bury(world, kit, "1", "2")
     world.functions.calls.clear()
     world.functions.answer = lambda call: kit.reply(503, b"still no")
-    assert await world.broker.dead.redrive(function="f") == 2
+    assert await world.broker.redrive(function="f") == 2
     await world.until(lambda: world.stats("f/t").failed == 4)
     assert (world.stats("f/t").dead, world.stats("f/t").pending) == (0, 2)
     world.functions.answer = lambda call: kit.reply(400, b"never")
     await world.advance_until(lambda: world.stats("f/t").dead == 2)
-    letter = next(letter for letter in await world.broker.dead.show(function="f") if letter.event["id"] == "1")
+    letter = next(letter for letter in await world.broker.letters(function="f") if letter.event["id"] == "1")
     assert [status for _, status, _ in letter.history] == [400, 503, 400]
-    assert len(await world.broker.dead.show(function="g")) == 2
+    assert len(await world.broker.letters(function="g")) == 2
 
 
 async def test_one_letter_is_redriven_by_its_id(world: Any, kit: Any) -> None:
     await bury(world, kit, "1", "2")
     world.functions.answer = lambda call: kit.reply(202)
-    chosen = (await world.broker.dead.show(function="f"))[1]
-    assert await world.broker.dead.redrive([chosen.id]) == 1
+    chosen = (await world.broker.letters(function="f"))[1]
+    assert await world.broker.redrive([chosen.id]) == 1
     await world.until(lambda: world.stats("f/t").delivered == 1)
     assert world.functions.ids[-1] == "2"
     with pytest.raises(NotFound, match=f"no dead letter {chosen.id}"):
-        await world.broker.dead.redrive([chosen.id])
+        await world.broker.redrive([chosen.id])
 
 
 async def test_a_redriven_letter_survives_a_restart_before_it_is_delivered(world: Any, kit: Any) -> None:
     await bury(world, kit, "1")
     world.capacity.slots["f"] = 0
-    assert await world.broker.dead.redrive(function="f") == 1
+    assert await world.broker.redrive(function="f") == 1
     await world.end()
     world.functions.answer = lambda call: kit.reply(202)
     world.capacity.slots["f"] = 1
@@ -74,14 +74,14 @@ async def test_a_redriven_letter_survives_a_restart_before_it_is_delivered(world
 
 async def test_dropped_letters_are_gone(world: Any, kit: Any) -> None:
     await bury(world, kit, "1", "2")
-    first = (await world.broker.dead.show(function="f"))[0]
-    assert await world.broker.dead.drop([first.id]) == 1
+    first = (await world.broker.letters(function="f"))[0]
+    assert await world.broker.drop([first.id]) == 1
     assert world.stats("f/t").dead == 1
     with pytest.raises(NotFound, match=f"no dead letter {first.id}, 77"):
-        await world.broker.dead.drop([first.id, 77])
-    assert await world.broker.dead.drop(function="g") == 2
-    assert await world.broker.dead.drop() == 1
-    assert await world.broker.dead.show() == []
+        await world.broker.drop([first.id, 77])
+    assert await world.broker.drop(function="g") == 2
+    assert await world.broker.drop() == 1
+    assert await world.broker.letters() == []
 
 
 def to_sink(world: Any) -> list[Any]:
@@ -100,7 +100,7 @@ async def test_a_dead_event_goes_to_the_sink_of_its_trigger_with_knatives_extens
     assert attributes["knativeerrorcode"] == "422"
     assert attributes["knativebrokerttl"] == "255"
     assert base64.b64decode(attributes["knativeerrordata"]) == b"no good"
-    assert await world.broker.dead.show() == []
+    assert await world.broker.letters() == []
     assert (world.stats().dead, world.stats().pending) == (0, 0)
 
 
@@ -110,7 +110,7 @@ async def test_a_sink_that_fails_leaves_the_event_in_the_brokers_own_dead_letter
     await world.publish("1")
     await world.advance_until(lambda: world.stats().dead == 1)
     assert len(to_sink(world)) == 3
-    (letter,) = await world.broker.dead.show()
+    (letter,) = await world.broker.letters()
     assert letter.reason == "status 400 is final; the dead letter sink failed: 503"
 
 

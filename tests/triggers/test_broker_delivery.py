@@ -136,7 +136,7 @@ async def test_an_event_is_given_up_after_its_retries_with_the_whole_history(wor
     await world.begin(subscription(retry=Retry(attempts=2, delay="1s")))
     await world.publish("1")
     await world.advance_until(lambda: world.stats().dead == 1)
-    (letter,) = await world.broker.dead.show()
+    (letter,) = await world.broker.letters()
     assert (letter.function, letter.trigger, letter.event["id"]) == ("f", "t", "1")
     assert letter.reason == "3 tries failed, the last with no answer"
     assert [(status, detail) for _, status, detail in letter.history] == [
@@ -155,7 +155,7 @@ async def test_a_final_status_goes_to_the_dead_letters_at_once(world: Any, kit: 
     await world.publish("1")
     await world.until(lambda: world.stats().dead == 1)
     assert len(world.functions.calls) == 1
-    assert (await world.broker.dead.show())[0].reason == f"status {status} is final"
+    assert (await world.broker.letters())[0].reason == f"status {status} is final"
 
 
 async def test_a_success_with_a_body_that_is_no_event_is_tried_again(world: Any, kit: Any) -> None:
@@ -192,7 +192,7 @@ async def test_a_loop_of_replies_is_cut_by_the_hop_limit(world: Any, kit: Any) -
     await world.quiet()
     assert len(world.functions.calls) == 255
     assert all("knativebrokerttl" not in call.envelope.attributes for call in world.functions.calls)
-    (letter,) = await world.broker.dead.show()
+    (letter,) = await world.broker.letters()
     assert (letter.reason, letter.event["id"], letter.history) == ("hop limit", "255", [])
     assert world.broker.counters().hop_limit == 1
 
@@ -211,7 +211,7 @@ async def test_a_redriven_hop_limit_letter_gets_new_hops(world: Any, kit: Any) -
     await world.publish("0", knativebrokerttl="2")
     await world.until(lambda: world.stats().dead == 1)
     world.functions.answer = lambda call: kit.reply(202)
-    assert await world.broker.dead.redrive() == 1
+    assert await world.broker.redrive() == 1
     await world.until(lambda: world.stats().delivered == 2)
     assert world.functions.ids == ["0", "1"]
 
@@ -241,20 +241,20 @@ async def test_what_is_pending_for_a_removed_subscription_goes_to_the_dead_lette
     await world.begin(T)
     await world.publish("1", "2")
     await world.broker.subscribe([])
-    letters = await world.broker.dead.show()
+    letters = await world.broker.letters()
     assert [(letter.event["id"], letter.reason) for letter in letters] == [
         ("1", "subscription removed"),
         ("2", "subscription removed"),
     ]
     with pytest.raises(Conflict, match="was for trigger 'f/t', which is gone: deploy it again"):
-        await world.broker.dead.redrive([letters[0].id])
-    assert await world.broker.dead.redrive() == 0
+        await world.broker.redrive([letters[0].id])
+    assert await world.broker.redrive() == 0
     world.capacity.slots["f"] = 5
     await world.broker.subscribe([T])
     assert world.stats().dead == 2
-    assert await world.broker.dead.redrive(function="f") == 2
+    assert await world.broker.redrive(function="f") == 2
     await world.until(lambda: world.stats().delivered == 2)
-    assert await world.broker.dead.show() == []
+    assert await world.broker.letters() == []
 
 
 async def test_a_delivery_in_flight_while_its_subscription_goes_gets_its_own_end(world: Any, kit: Any) -> None:
@@ -269,10 +269,10 @@ async def test_a_delivery_in_flight_while_its_subscription_goes_gets_its_own_end
     await world.publish("1")
     await world.until(lambda: world.functions.calls)
     await world.broker.subscribe([])
-    assert len(await world.broker.dead.show()) == 1
+    assert len(await world.broker.letters()) == 1
     answered.set()
     await world.until(lambda: world.broker.counters().delivered == 1)
-    assert await world.broker.dead.show() == []
+    assert await world.broker.letters() == []
 
 
 async def test_a_bad_filter_is_refused_and_changes_nothing(world: Any) -> None:
@@ -299,7 +299,7 @@ async def test_retries_wait_on_after_a_restart(world: Any, kit: Any) -> None:
     assert len(world.functions.calls) == 1
     assert (world.stats().pending, world.broker.wanted("f")) == (1, 0)
     await world.advance_until(lambda: world.stats().dead == 1, step=10)
-    (letter,) = await world.broker.dead.show()
+    (letter,) = await world.broker.letters()
     assert [status for _, status, _ in letter.history] == [500] * 4
     assert world.stats().failed == 4
 

@@ -132,7 +132,7 @@ async def test_the_outcome_of_an_enqueued_event_can_be_asked(world: Any, kit: An
     dead = await world.broker.outcome("f/tick", "/tests", "bad")
     assert (dead.state, dead.attempts, dead.finished, dead.detail) == ("dead", 1, world.clock.now(), "400")
     world.functions.answer = lambda call: kit.reply(202)
-    await world.broker.dead.redrive()
+    await world.broker.redrive()
     await world.advance_until(lambda: world.stats("f/tick").delivered == 2)
     done = await world.broker.outcome("f/tick", "/tests", "slow")
     assert (done.state, done.attempts) == ("delivered", 2)
@@ -172,7 +172,7 @@ async def test_old_events_are_forgotten_but_not_those_somebody_waits_for(world: 
     world.clock.advance(1001)
     assert await sweep(queue, Retention(count=100, age=1000), world.clock.now()) == 0
     assert [item["id"] async for item in world.broker.events(tail=None)] == ["dead", "kept"]
-    assert (await world.broker.dead.show())[0].event["id"] == "dead"
+    assert (await world.broker.letters())[0].event["id"] == "dead"
     await world.broker.subscribe([T, Subscription(id="g/t", broker="default")])
     await world.until(lambda: world.stats("g/t").delivered == 1)
 

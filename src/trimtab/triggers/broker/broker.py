@@ -6,7 +6,7 @@ All of it lives on one event loop; only the file is read and written in threads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from trimtab.events import Envelope, to_json
 from trimtab.runtime.client import Client
 from trimtab.triggers.abc import Slots, Subscription
 from trimtab.triggers.broker.clock import Clock, WallClock
+from trimtab.triggers.broker.dead import Letter
 from trimtab.triggers.broker.delivery import Dispatcher
 from trimtab.triggers.broker.entries import Arrival, Delivery, Entry
 from trimtab.triggers.broker.ingress import BODY_LIMIT, Ingress
@@ -33,7 +34,7 @@ WAITING_BYTES = 64 * 2**20
 
 class Broker:
     """A broker over one file. `start` it, then `subscribe` with all the subscriptions there are; until then the ingress
-    answers 503, because an event cannot be matched. `app` is the ingress, an ASGI application; `dead` are the letters.
+    answers 503, because an event cannot be matched. `app` is the ingress, an ASGI application.
 
     `slots` says where functions are and how much they take; its owner calls `notify` when a slot may have become free.
     `brokers` exist even if nobody subscribes to them. Errors of all methods that write: StoreError, StoreFull.
@@ -56,7 +57,7 @@ class Broker:
         self._counters = Counters()
         self._roster = Roster(queue, brokers)
         self._dispatcher = Dispatcher(queue, client, slots, self._clock, self._counters, self._reenter)
-        self.dead = Letters(queue, self._roster, self._dispatcher, self._clock)
+        self._letters = Letters(queue, self._roster, self._dispatcher, self._clock)
         self._tidy: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -158,9 +159,21 @@ class Broker:
             refused=dict(self.app.refusals),
         )
 
+    async def letters(self, ids: Sequence[int] | None = None, *, function: str | None = None) -> list[Letter]:
+        """The dead letters, oldest first; see `Letters.show`."""
+        return await self._letters.show(ids, function=function)
+
+    async def redrive(self, ids: Sequence[int] | None = None, *, function: str | None = None) -> int:
+        """Deliver dead letters again; see `Letters.redrive`."""
+        return await self._letters.redrive(ids, function=function)
+
+    async def drop(self, ids: Sequence[int] | None = None, *, function: str | None = None) -> int:
+        """Forget dead letters; see `Letters.drop`."""
+        return await self._letters.drop(ids, function=function)
+
     async def events(
         self, broker: str = DEFAULT, *, tail: int | None = 20, follow: bool = False
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield a broker's events in CloudEvents' JSON format, oldest first: the last `tail` (None: all that are kept),
         and with `follow` those that come until the iterator is closed. Errors: NotFound.
         """
