@@ -18,7 +18,7 @@ import msgspec
 
 from trimtab.errors import HandlerError, ImportFailed, SpecError
 from trimtab.runtime import channel
-from trimtab.runtime.codec import plain
+from trimtab.runtime.codec import to_json
 from trimtab.runtime.config import ReplicaConfig
 from trimtab.runtime.context import Logger
 from trimtab.runtime.load import frames, load
@@ -96,7 +96,7 @@ def begin(message: dict[str, Any], control: socket.socket) -> int:
     except SystemExit as exc:
         code = exc.code if isinstance(exc.code, int) else 0 if exc.code is None else FAILED
         report["error"] = f"the handler called exit({exc.code!r})" if code else None
-    except BaseException as exc:  # noqa: BLE001 - the run's failure, to be written down
+    except BaseException as exc:
         report |= {"error": f"{type(exc).__name__}: {exc}", "traceback": frames(exc)}
     if report["error"]:
         logger.error("%s", report["error"], extra={"fields": {"traceback": report["traceback"]}})
@@ -132,6 +132,6 @@ def call(function: Any, context: RunContext) -> None:
 
 def _written(value: Any) -> Any:
     try:
-        return plain(value)
+        return msgspec.Raw(to_json(value))
     except TypeError:
         return repr(value)

@@ -7,6 +7,7 @@ see the end of their own channels and drain.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -46,7 +47,7 @@ def _preload(modules: list[str]) -> dict[str, str]:
     for name in modules:
         try:
             importlib.import_module(name)
-        except BaseException as exc:  # noqa: BLE001 - whatever a foreign module raises must not end the zygote
+        except BaseException as exc:
             problems[name] = f"{type(exc).__name__}: {exc}"
     return problems
 
@@ -100,7 +101,7 @@ class _Zygote:
             code = _role(message, descriptors)
         except SystemExit as exc:
             code = exc.code if isinstance(exc.code, int) else 1
-        except BaseException:  # noqa: BLE001 - nothing may return into the zygote's loop
+        except BaseException:
             traceback.print_exc()
         finally:
             sys.stdout.flush()
@@ -108,10 +109,8 @@ class _Zygote:
             os._exit(code)
 
     def reap(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self.reader, 4096)
-        except BlockingIOError:
-            pass
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

@@ -48,7 +48,7 @@ def serve(
         raise click.BadParameter(f"{source!r} is not FILE.py[:NAME]", param_hint="SOURCE")
     from msgspec.structs import replace
 
-    from trimtab.runtime.config import ReplicaConfig
+    from trimtab.runtime.config import from_environ
     from trimtab.runtime.replica import serve as run
 
     given = {
@@ -60,7 +60,7 @@ def serve(
         "log_level": log_level,
     }
     config = replace(
-        ReplicaConfig.from_environ(os.environ),
+        from_environ(os.environ),
         handler=f"{path.name}:{name}" if name else path.name,
         directory=str(path.parent),
         **{option: value for option, value in given.items() if value is not None},
