@@ -13,7 +13,7 @@ from msgspec import Struct
 from trimtab.errors import SendError
 from trimtab.runtime.connection import Connection, Header, Reply, Stale
 
-__all__ = ["Client", "Header", "Reply"]
+__all__ = ["Client", "Header", "Reply", "check_url"]
 
 _BODYLESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _OURS = frozenset({b"content-length", b"transfer-encoding"})
@@ -149,6 +149,11 @@ class Client:
             if self._ca_certs:
                 self._tls.load_verify_locations(cadata=self._ca_certs)
         return self._tls
+
+
+def check_url(url: str) -> None:
+    """Say whether a request could be sent there. Errors: SendError."""
+    _target(url)
 
 
 class _Pool:
