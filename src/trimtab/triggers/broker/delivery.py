@@ -51,7 +51,6 @@ class Dispatcher:
         """Set, and replaced by another, when events have arrived."""
         self._queue, self._client, self._slots, self._clock = queue, client, slots, clock
         self._counters, self._reenter = counters, reenter
-        self._loop = asyncio.get_running_loop()
         self._lines: dict[int, Line] = {}
         self._functions: dict[str, deque[Line]] = {}
         self._changed: set[str] = set()
@@ -87,7 +86,7 @@ class Dispatcher:
         self._changed.update(self._functions if function is None else (function,))
         if not self._scheduled and not self._closing:
             self._scheduled = True
-            self._loop.call_soon(self._pass)
+            asyncio.get_running_loop().call_soon(self._pass)
 
     async def close(self, grace: float) -> None:
         """Send nothing more; wait `grace` seconds for what is in flight, then leave it to the next start."""
@@ -228,7 +227,7 @@ class Dispatcher:
                 return
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = self._loop.create_task(work)
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
@@ -243,7 +242,7 @@ class Dispatcher:
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_at = due
-        self._alarm = self._loop.create_task(self._ring(due))
+        self._alarm = asyncio.create_task(self._ring(due))
 
     async def _ring(self, due: float) -> None:
         await self._clock.sleep(max(0.0, due - self._clock.now()))
