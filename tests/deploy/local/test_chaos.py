@@ -36,7 +36,7 @@ def replicas(local: Any, function: str) -> list[int]:
             continue
         # A forked replica's environ file is its zygote's; the log it writes to says whose it is.
         try:
-            log = os.readlink(f"/proc/{pid}/fd/1")
+            log = str(Path(f"/proc/{pid}/fd/1").readlink())
         except OSError:
             continue
         if environ and f"/logs/{function}/" in log:
@@ -87,7 +87,10 @@ def test_no_accepted_event_is_lost_when_daemon_and_replicas_are_killed(
     stop.set()
     for producer in producers:
         producer.join()
-    seen = lambda: set(ledger.read_text().split())  # noqa: E731
+
+    def seen() -> set[str]:
+        return set(ledger.read_text().split())
+
     until(lambda: accepted <= seen(), 60)
     assert len(accepted) > 100
     times = len(ledger.read_text().split())

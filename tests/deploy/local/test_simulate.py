@@ -198,6 +198,8 @@ def test_requests_of_a_step_come_at_its_rate_within_its_time() -> None:
         ("0s:10rps,5s,9s:3rps", r"^trace step 3: found '9s:3rps', allowed: rate steps"),
         ("0s:10rpm", r"^trace step 1: found '0s:10rpm', allowed: rate steps"),
         ("0s:1000000rps,1h", r"^trace: found '3600000000 requests', allowed: at most 20000000 requests"),
+        ("0s:0rps,200h", r"^trace: found '720000 s from the first request to the end', allowed: at most 604800 s"),
+        ("2026-01-01\n2026-01-09", r"^trace: found '691200 s from the first request to the end', allowed: at most"),
         ("1\ntwo", r"^trace line 2: timestamp: found 'two', allowed: seconds, or an ISO 8601 time"),
         ("1\nnan", r"^trace line 2: timestamp: found 'nan', allowed"),
         ("1,5\n2,long", r"^trace line 2: duration: found 'long', allowed: a duration"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from trimtab.deploy.local import sockets
+from trimtab.errors import TargetError
 
 
 @pytest.fixture
@@ -83,8 +85,6 @@ def test_the_backlog_is_counted_before_anyone_accepts(group: sockets.PortGroup) 
 
 
 def test_listeners_name_the_inodes_on_a_port(group: sockets.PortGroup) -> None:
-    import os
-
     sock = group.open("a")
     assert sockets.listeners(group.port) == {os.fstat(sock.fileno()).st_ino}
     group.close_all()
@@ -96,5 +96,5 @@ def test_a_port_in_use_is_refused_with_its_number() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(sockets.TargetError, match=rf"port {port} on 127\.0\.0\.1 cannot be listened on"):
+        with pytest.raises(TargetError, match=rf"port {port} on 127\.0\.0\.1 cannot be listened on"):
             sockets.listen(port)

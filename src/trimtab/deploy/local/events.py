@@ -28,13 +28,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trimtab.events")
 
+MOST_IN_FLIGHT = 512
+"""Deliveries to one function at a time, however many slots it has: each holds a connection."""
+
 
 class Events:
     """Broker, cron and job sink of one home. `daemon` says which functions there are."""
 
     def __init__(self, settings: Settings, daemon: Daemon) -> None:
         self.daemon = daemon
-        self.client = Client()
+        self.client = Client(connections=MOST_IN_FLIGHT)
         self.broker = Broker(Queue(settings.home / "broker.db"), self.client, self)
         self.cron = CronScheduler(self.broker, settings.home / "cron.db")
         self.jobs = JobSink(daemon)
@@ -87,7 +90,8 @@ class Events:
         if not ready:
             return max(0, 1 - sent)
         busy = sum(live.busy() for live in ready)
-        return max(0, sum(live.capacity() for live in ready) - max(busy, sent))
+        capacity = min(sum(live.capacity() for live in ready), MOST_IN_FLIGHT)
+        return max(0, capacity - max(busy, sent))
 
     def notify(self) -> None:
         """Look again for deliveries: a slot may be free."""
@@ -221,7 +225,7 @@ class Events:
 
     async def _events(self, arguments: dict[str, Any], progress: Progress) -> None:
         found = self.broker.events(arguments["broker"], tail=arguments["tail"], follow=arguments["follow"])
-        async with contextlib.aclosing(found) as events:  # type: ignore[type-var]
+        async with contextlib.aclosing(found) as events:
             async for event in events:
                 progress(event)
 

@@ -67,11 +67,11 @@ class JobSink:
 
 
 async def _body(receive: Any) -> bytes | None:
-    body = b""
+    body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
         if len(body) > _LARGEST:
             return None
         if not message.get("more_body"):
-            return body
+            return bytes(body)
