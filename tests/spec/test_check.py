@@ -213,6 +213,14 @@ def test_amounts_become_canonical_and_the_given_function_stays_as_it_is() -> Non
     assert check(check(function)) == check(function)
 
 
+def test_a_schedule_that_never_comes_is_refused() -> None:
+    never = from_dict(document({"triggers": [{**CRON, "schedule": "0 0 */40 * MON#5"}]}))
+    with pytest.raises(
+        SpecError, match=r"^spec\.triggers\[0\]\.schedule: found .*, allowed: a schedule that comes some day$"
+    ):
+        check(never)
+
+
 @pytest.mark.parametrize(
     "schedule",
     [

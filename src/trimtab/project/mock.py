@@ -58,9 +58,9 @@ class MockServer:
             thread.start()
             stack.callback(_stop, self._loop, thread)
             app: App = App(found, _config(function), emitter=self._outbox)
+            stack.callback(_shut_down, self._loop, app)  # its threads are there as soon as it begins to start
             self._wait(app.startup())
             app.ready = True
-            stack.callback(_shut_down, self._loop, app)
             self._app = app
             self._close = weakref.finalize(self, stack.pop_all().close)
 
