@@ -19,6 +19,8 @@ from trimtab.errors import SpecError
 from trimtab.spec.quantity import seconds
 
 _MOST_REQUESTS = 20_000_000
+_LONGEST = 7 * 86_400.0
+"""Seconds: every one of them is simulated, measured and kept."""
 _DEFAULT_LENGTH = 60.0
 _STEP = re.compile(r"\s*(?P<start>[^:\s,]+)\s*(?::\s*(?P<rate>\d+(?:\.\d+)?)\s*(?:rps)?\s*)?$")
 _STEPS_ALLOWED = "rate steps such as '0s:10rps,60s:200rps,120s' (the last, without a rate, is the end)"
@@ -87,7 +89,7 @@ class Trace(Struct, frozen=True, kw_only=True):
         arrivals.sort(key=lambda arrival: arrival.time)
         first = arrivals[0].time
         shifted = tuple(Arrival(arrival.time - first, arrival.duration) for arrival in arrivals)
-        return cls(end=shifted[-1].time, recorded=shifted)
+        return cls(end=_not_too_long(shifted[-1].time), recorded=shifted)
 
     @classmethod
     def _of_steps(cls, text: str) -> Self:
@@ -108,7 +110,7 @@ class Trace(Struct, frozen=True, kw_only=True):
         if not steps:
             raise SpecError("trace", text, _STEPS_ALLOWED)
         end = end or steps[-1].start + (steps[-1].start - steps[-2].start if len(steps) > 1 else _DEFAULT_LENGTH)
-        return cls(end=end, steps=_not_too_many(steps, end))
+        return cls(end=_not_too_long(end), steps=_not_too_many(steps, end))
 
 
 class Service(Struct, frozen=True, kw_only=True):
@@ -144,6 +146,12 @@ def _not_too_many(steps: list[Step], end: float) -> tuple[Step, ...]:
     if total > _MOST_REQUESTS:
         raise SpecError("trace", f"{total:.0f} requests", f"at most {_MOST_REQUESTS} requests")
     return tuple(steps)
+
+
+def _not_too_long(end: float) -> float:
+    if end > _LONGEST:
+        raise SpecError("trace", f"{end:.0f} s from the first request to the end", f"at most {_LONGEST:.0f} s (a week)")
+    return end
 
 
 def _json_lines(text: str) -> list[Arrival]:
