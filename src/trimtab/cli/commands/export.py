@@ -54,9 +54,9 @@ def schema() -> None:
     \b
     trimtab schema > function.schema.json
     """
-    from trimtab.spec.schema import schema as function_schema
+    from trimtab.spec.schema import json_schema
 
-    out.json(function_schema())
+    out.json(json_schema())
 
 
 def _relative(function: Function) -> Function:

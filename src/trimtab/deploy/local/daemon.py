@@ -203,6 +203,7 @@ class Daemon:
     async def deploy(self, arguments: dict[str, Any], progress: Progress) -> Any:
         """Deploy a function."""
         function = check(msgspec.convert(arguments["function"], Function))
+        self.events.check(function)
         name = function.metadata.name
         new = name not in self.services
         if new:

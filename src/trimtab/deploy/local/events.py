@@ -21,6 +21,7 @@ from trimtab.spec.quantity import seconds
 from trimtab.triggers.abc import Subscription
 from trimtab.triggers.broker import Broker, Queue
 from trimtab.triggers.cron import CronScheduler
+from trimtab.triggers.filters import compile_filters
 
 if TYPE_CHECKING:
     from trimtab.deploy.local.daemon import Daemon
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trimtab.events")
 
+JOB_SLOTS = 4
+"""Runs of one job that events may start side by side."""
 MOST_IN_FLIGHT = 512
 """Deliveries to one function at a time, however many slots it has: each holds a connection."""
 
@@ -84,7 +87,7 @@ class Events:
         if service is None:
             return 0
         if service.is_job:
-            return max(0, service.slots() - self.daemon.runs.active(function))
+            return max(0, JOB_SLOTS - self.daemon.runs.active(function))
         sent = self.broker.in_flight(function)
         ready = [live for live in service.lives.values() if live.ready]
         if not ready:
@@ -100,6 +103,13 @@ class Events:
             self.cron.wake()
 
     # Triggers of functions
+
+    @staticmethod
+    def check(function: Function) -> None:
+        """Refuse what `trimtab.spec` cannot know to be wrong: filters. Errors: SpecError with the path."""
+        for number, trigger in enumerate(function.spec.triggers):
+            if isinstance(trigger, EventTrigger):
+                compile_filters(trigger.filters, path=f"spec.triggers[{number}].filters")
 
     async def set_triggers(self, function: Function) -> None:
         """Make the function's triggers those of its document."""

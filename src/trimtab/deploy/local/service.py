@@ -24,8 +24,6 @@ from trimtab.spec import Function, TrafficTarget
 
 logger = logging.getLogger("trimtab.service")
 
-JOB_SLOTS = 4
-"""Runs of one job that events may start side by side, where `scale.max` does not say."""
 KEPT_REVISIONS = 20
 """Revisions kept per function for rollback, as Knative's garbage collector does by default."""
 
@@ -69,11 +67,6 @@ class Service:
         """Whether calls start runs instead of being answered by replicas."""
         latest = self.latest()
         return latest is not None and latest.document.spec.kind == "job"
-
-    def slots(self) -> int:
-        """Give how many runs of a job may go on at once when events start them."""
-        latest = self.latest()
-        return (latest.document.spec.scale.max if latest else 0) or JOB_SLOTS
 
     def document(self) -> Function:
         """Give the latest ready revision's document, its source being the revision's own copy. Errors: NotFound."""
