@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, TypeVar
 
 import msgspec
 
 from trimtab.errors import EventError
 from trimtab.events.attributes import malformed
 
+T = TypeVar("T")
+
+_LONG = 100
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 
@@ -18,23 +22,36 @@ _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 _CHARSETS = {"utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "ascii", "ascii": "ascii", "iso-8859-1": "latin-1"}
 
 
-@lru_cache(256)
+def _remembered(function: Callable[[str], T]) -> Callable[[str], T]:
+    """Cache by content type; long ones are worked out each time, so that no sender can fill memory with them."""
+    cached = lru_cache(256)(function)
+
+    @wraps(function)
+    def lookup(content_type: str) -> T:
+        return cached(content_type) if len(content_type) <= _LONG else function(content_type)
+
+    return lookup
+
+
 def is_json(content_type: str | None) -> bool:
     """Say whether data of this content type is JSON; data without a content type is (JSON format, section 3.1)."""
-    if content_type is None:
-        return True
+    return content_type is None or _says_json(content_type)
+
+
+@_remembered
+def _says_json(content_type: str) -> bool:
     kind = content_type.partition(";")[0].strip().lower()
     return kind.endswith(("/json", "+json"))
 
 
-@lru_cache(256)
+@_remembered
 def is_text(content_type: str) -> bool:
     """Say whether data of this content type is readable text."""
     kind = content_type.partition(";")[0].strip().lower()
     return kind.startswith("text/") or kind.endswith(("/xml", "+xml"))
 
 
-@lru_cache(256)
+@_remembered
 def charset(content_type: str) -> str | None:
     """Give the codec of the content type's character set (UTF-8 where none is said), None for one we do not carry."""
     for parameter in content_type.split(";")[1:]:

@@ -139,7 +139,7 @@ def _members(envelope: Envelope) -> dict[str, Any]:
         if valid_json(data):
             members["data"] = Raw(data)
             return members
-    elif is_text(content_type):
+    elif content_type and is_text(content_type):
         try:
             members["data"] = str(data, charset(content_type) or "")
             return members

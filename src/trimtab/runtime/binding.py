@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from enum import Enum
-from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from trimtab.errors import EventError
@@ -38,6 +37,8 @@ BATCH = b"application/cloudevents-batch+json"
 _PREFIX = b"ce-"
 _MARKS = frozenset(_PREFIX + name.encode() for name in REQUIRED)
 _OWS = b" \t"
+_LONGEST = len(BATCH) + 8
+"""Bytes of a content type that decide the mode, white space in front included."""
 _quoted_pair = re.compile(rb"\\(.)", re.DOTALL)
 _quoted_string = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL).fullmatch
 # Section 3.1.3.2: space, double quote, percent and whatever is not printable ASCII.
@@ -109,7 +110,7 @@ def write_binary(envelope: Envelope) -> tuple[list[Header], bytes]:
         if name == "datacontenttype":
             headers.append((b"content-type", value.encode("latin-1")))
         else:
-            headers.append((_header(name), _encode(value)))
+            headers.append((_PREFIX + name.encode(), _encode(value)))
     return headers, envelope.data or b""
 
 
@@ -123,9 +124,8 @@ def write_batch(envelopes: list[Envelope]) -> tuple[list[Header], bytes]:
     return [(b"content-type", BATCH)], encode_batch(envelopes)
 
 
-@lru_cache(256)
 def _mode_of(content_type: bytes) -> Mode:
-    kind = content_type.lower().strip(_OWS)
+    kind = content_type[:_LONGEST].lower().lstrip(_OWS)
     if kind.startswith(b"application/cloudevents-batch"):
         return Mode.BATCH
     if kind.startswith(b"application/cloudevents"):
@@ -142,7 +142,7 @@ def _require_json(content_type: bytes) -> None:
 def _attributes(marked: list[Header]) -> dict[str, str]:
     attributes: dict[str, str] = {}
     for header, value in marked:
-        name = _attribute(header)
+        name = header[3:].decode("latin-1")
         if name in attributes:
             raise malformed(name, _shown(value), "one header, it is there more than once")
         try:
@@ -159,16 +159,6 @@ def _merge_content_type(attributes: dict[str, str], content_type: str) -> None:
         raise malformed("datacontenttype", found, f"the Content-Type header's value ({content_type!r}), and only there")
     if content_type:
         attributes["datacontenttype"] = content_type
-
-
-@lru_cache(1024)
-def _attribute(header: bytes) -> str:
-    return header[3:].decode("latin-1")
-
-
-@lru_cache(1024)
-def _header(name: str) -> bytes:
-    return _PREFIX + name.encode("ascii")
 
 
 def _unescape(value: bytes) -> bytes:
