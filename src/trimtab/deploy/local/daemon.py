@@ -25,6 +25,7 @@ from trimtab._version import __version__
 from trimtab.config import Settings, settings
 from trimtab.deploy.abc import FunctionInfo, Stage
 from trimtab.deploy.local import listener, sockets
+from trimtab.deploy.local.autoscale import SAMPLE_INTERVAL, TICK_INTERVAL
 from trimtab.deploy.local.events import Events
 from trimtab.deploy.local.listener import Progress
 from trimtab.deploy.local.machine import Machine
@@ -36,9 +37,6 @@ from trimtab.spec import Function, TrafficTarget, check
 
 logger = logging.getLogger("trimtab.daemon")
 
-SAMPLE_EVERY = 1.0
-DECIDE_EVERY = 2
-"""Samples per decision: the autoscaler's tick of 2 s is Knative's."""
 LARGEST_LOG = 64 * 2**20
 """Bytes of one revision's log; beyond it the older half is dropped."""
 _ORPHANS_LEAVE_WITHIN = 1.0
@@ -126,20 +124,22 @@ class Daemon:
     async def _scale(self) -> None:
         ticks = 0
         while True:
-            await asyncio.sleep(SAMPLE_EVERY)
+            await asyncio.sleep(SAMPLE_INTERVAL)
             now = time.monotonic()
             ticks += 1
             for service in list(self.services.values()):
                 for live in list(service.lives.values()):
                     try:
                         live.sample(now)
-                        if ticks % DECIDE_EVERY == 0:
+                        if ticks % round(TICK_INTERVAL / SAMPLE_INTERVAL) == 0:
                             live.decide(now)
                     except Exception:
                         logger.exception("scaling %s", live.revision.name)
             self.events.notify()
             if ticks % 60 == 0:
                 self._trim_logs()
+            if ticks % 3600 == 0:
+                await self.machine.sweep()
 
     def _trim_logs(self) -> None:
         for path in self.settings.logs.rglob("*.log"):

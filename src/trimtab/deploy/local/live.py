@@ -46,14 +46,18 @@ class Live:
         environ: dict[str, str],
         settings: Settings,
         *,
+        initialised: bool,
         on_change: Callable[[], None],
         on_error: Callable[[str], None],
     ) -> None:
         self.revision, self.config, self.zygote, self.environ = revision, config, zygote, environ
         self.settings, self.on_change, self.on_error = settings, on_change, on_error
-        scale = revision.document.spec.scale
-        self.autoscaler = Autoscaler(ScalerConfig.of(scale, max_replicas=settings.max_replicas))
-        self.start_within = seconds(revision.document.spec.timeouts.start)
+        spec = revision.document.spec
+        self.start_within = seconds(spec.timeouts.start)
+        scaler = ScalerConfig.of(spec.scale, max_replicas=settings.max_replicas, start_timeout=self.start_within)
+        self.autoscaler = Autoscaler(scaler, initialised=initialised)
+        self.reachable = True
+        """Whether it has a share of the traffic; `scale.min` holds only then."""
         self.sockets: list[socket.socket] = []
         self.replicas: list[Replica] = []
         self.want = 0
@@ -106,7 +110,7 @@ class Live:
         """Let the autoscaler decide, and follow."""
         if not self.replicas and not self.want:
             return  # asleep: `wake` is what decides
-        decision = self.autoscaler.decide(now, len(self.ready))
+        decision = self.autoscaler.decide(now, len(self.ready), reachable=self.reachable)
         want = decision.want or min(self.backlog(), 1)
         if want != self.want:
             logger.info("%s: %d -> %d replicas (%s)", self.revision.name, self.want, want, decision.reason)
@@ -229,7 +233,8 @@ class Live:
     def wake(self) -> None:
         """Start the first replica for a connection that waits."""
         now = time.monotonic()
-        self.autoscaler.record(now, max(1.0, float(self.backlog())), 0.0)
+        waiting = max(1.0, float(self.backlog()))
+        self.autoscaler.record(now, waiting, waiting)
         self.scale(max(1, self.autoscaler.decide(now, 0).want))
 
     def _refuse_backlog(self, error: str) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import msgspec
 
 from trimtab._version import __version__
 from trimtab.config import Settings
-from trimtab.deploy.local.environments import ensure
+from trimtab.deploy.local.environments import ensure, sweep
 from trimtab.deploy.local.live import Live
 from trimtab.deploy.local.source import Snapshot
 from trimtab.deploy.local.store import Revision, Store
@@ -23,6 +25,8 @@ from trimtab.errors import DeployFailed
 from trimtab.runtime.config import ReplicaConfig
 from trimtab.spec import EnvVar, Function, KeyRef, Sink
 from trimtab.spec.quantity import seconds, size
+
+logger = logging.getLogger("trimtab.machine")
 
 _INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "TRIMTAB_HOME")
 _PREFIXES = ("OPENBLAS_", "OMP_", "MKL_", "SSL_CERT_")
@@ -51,11 +55,20 @@ class Machine:
         document = msgspec.json.encode([function.metadata, spec], order="deterministic")
         return hashlib.sha256(b"\0".join([document, snapshot.digest().encode(), __version__.encode()])).hexdigest()
 
-    async def interpreter(self, function: Function) -> str:
-        """Give the Python that has what the function requires, building its environment at first use."""
-        build = function.spec.build
-        environment = await ensure(build.requirements, build.python, self.settings.home / "environments")
+    async def interpreter(self, function: Function, folder: Path) -> str:
+        """Give the Python that has what the function requires, building its environment at first use.
+
+        Requirements that are relative paths are meant from `folder`, where the function's code lies.
+        """
+        build, root = function.spec.build, self.settings.home / "environments"
+        environment = await ensure(build.requirements, build.python, root, directory=folder)
         return str(environment.python)
+
+    async def sweep(self) -> None:
+        """Remove the environments that were not used for longest, none of a revision we know."""
+        in_use = [Path(python) for python in self.store.interpreters()]
+        for key in await asyncio.to_thread(sweep, self.settings.home / "environments", in_use, time.time()):
+            logger.info("environment %s is removed", key)
 
     async def warm(self) -> None:
         """Start the parent that functions without requirements are forked from."""
@@ -78,7 +91,9 @@ class Machine:
         for zygote in self._zygotes.values():
             await zygote.stop()
 
-    def live(self, revision: Revision, *, on_change: Callable[[], None], on_error: Callable[[str], None]) -> Live:
+    def live(
+        self, revision: Revision, *, initialised: bool, on_change: Callable[[], None], on_error: Callable[[str], None]
+    ) -> Live:
         """Make a revision callable."""
         common = self.environ(revision.document.spec.env)
         config = self.config(revision)
@@ -88,6 +103,7 @@ class Machine:
             self.zygote(revision.python, revision.preload, common),
             {**common, **self._contract(config)},
             self.settings,
+            initialised=initialised,
             on_change=on_change,
             on_error=on_error,
         )

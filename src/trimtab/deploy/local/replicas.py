@@ -17,6 +17,9 @@ logger = logging.getLogger("trimtab.replicas")
 KILL_AFTER = 7.0
 """Seconds beyond the grace period after which a replica is killed: its own last resort comes first."""
 
+START_GRACE = 2.0
+"""Seconds that a replica which is still starting gets."""
+
 State = Literal["starting", "ready", "stopping", "gone"]
 
 
@@ -58,7 +61,7 @@ class Replica:
         span = now - before[0]
         return Load(
             max(0.0, (sample.integral - before[1].integral) / span),
-            max(0.0, (sample.requests - before[1].requests) / span),
+            max(0.0, (sample.arrived - before[1].arrived) / span),
         )
 
     def busy(self, now: float) -> int:
@@ -67,12 +70,19 @@ class Replica:
         return sample.in_flight + sample.waiting
 
     def stop(self) -> None:
-        """Ask it to drain; kill it when it has not left by the end of its grace period."""
+        """Ask it to drain; kill it when it has not left by the end of its grace period.
+
+        One that is still starting has nothing to drain: it gets SIGTERM, which nobody handles before it serves.
+        """
         if self.state in ("stopping", "gone"):
             return
+        grace = self.drain + KILL_AFTER
+        if self.state == "starting":
+            self.child.signal(signal.SIGTERM)
+            grace = START_GRACE
         self._become("stopping")
         self.child.tell({"do": "stop"})
-        self._killer = self._loop.call_later(self.drain + KILL_AFTER, self._kill)
+        self._killer = self._loop.call_later(grace, self._kill)
 
     def kill(self) -> None:
         """End it at once."""

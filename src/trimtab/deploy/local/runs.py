@@ -130,7 +130,7 @@ class Runs:
         snapshot = source.read(function.spec.source, function.spec.handler)
         module = source.module_of(function.spec, snapshot)
         snapshot.write(folder / "code")
-        python = await machine.interpreter(function)
+        python = await machine.interpreter(function, folder / "code")
         preload = function.spec.build.preload
         if preload is None:
             preload = source.heavy_imports(snapshot, module, foreign=python != machine.python)

@@ -96,12 +96,17 @@ class Service:
             latest = self.latest()
             if latest is not None and latest.digest == digest and not force and self._serves(latest):
                 return Deployment(name=self.name, revision=latest.name, url=self.url, changed=False)
-            stages.finish("source", f"{len(snapshot.files)} files")
-            python = await self.machine.interpreter(function)
-            stages.finish("environment", python)
             number = self.store.next_number(self.name)
             name = f"{self.name}-{number:05d}"
-            snapshot.write(self.machine.code(self.name, name))
+            folder = self.machine.code(self.name, name)
+            snapshot.write(folder)
+            stages.finish("source", f"{len(snapshot.files)} files")
+            try:
+                python = await self.machine.interpreter(function, folder)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            stages.finish("environment", python)
             function = with_handler(function, module)
             preload = function.spec.build.preload
             if preload is None:
@@ -136,7 +141,7 @@ class Service:
         """Start the revision's first replicas beside what serves now. Errors: DeployFailed; then nothing changed."""
         scale = revision.document.spec.scale
         replaced = max((len(live.running) for live in self.lives.values()), default=0)
-        live = self._open(revision)
+        live = self._open(revision, initialised=False)
         limit = scale.max or self.machine.settings.max_replicas
         try:
             await live.zygote.start()
@@ -212,7 +217,7 @@ class Service:
         known = {revision.name: revision for revision in self.store.revisions(self.name)}
         await self._open_tags(resolved)
         for name in {str(target.revision) for target in resolved}:
-            live = self.lives.get(name) or self._open(known[name])
+            live = self.lives.get(name) or self._open(known[name], initialised=True)
             await self._listen(live, resolved)
             if not live.ready and live.want == 0 and self._share(resolved, name):
                 await live.until_ready(max(known[name].document.spec.scale.min, 1))
@@ -249,8 +254,9 @@ class Service:
         percents = {str(target.revision): self._share(targets, str(target.revision)) for target in targets}
         self.group.split(percents)
         split = sum(percent > 0 for percent in percents.values()) > 1
-        for live in self.lives.values():
+        for name, live in self.lives.items():
             live.tell_split(on=split)
+            live.reachable = percents.get(name, 0) > 0
 
     def _retire(self, live: Live) -> None:
         async def leave() -> None:
@@ -296,15 +302,17 @@ class Service:
         for target in self.record.traffic:
             name = str(target.revision)
             if name in revisions and name not in self.lives:
-                live = self._open(revisions[name])
+                live = self._open(revisions[name], initialised=True)
                 tags = [t.tag for t in self.record.traffic if t.revision == name and t.tag in self.tagged]
                 live.sockets = [self.group.open(name), *(self.tagged[str(tag)] for tag in tags)]
                 live.scale(revisions[name].document.spec.scale.min)
         if self.lives:
             self._apply(self.record.traffic)
 
-    def _open(self, revision: Revision) -> Live:
-        live = self.machine.live(revision, on_change=self.machine.slots_changed, on_error=self._note)
+    def _open(self, revision: Revision, *, initialised: bool) -> Live:
+        live = self.machine.live(
+            revision, initialised=initialised, on_change=self.machine.slots_changed, on_error=self._note
+        )
         live.sockets = [self.group.open(revision.name)]
         self.lives[revision.name] = live
         return live

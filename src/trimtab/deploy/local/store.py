@@ -171,6 +171,10 @@ class Store:
             for name, owner, number, digest, document, python, preload, state, created in rows
         ]
 
+    def interpreters(self) -> list[str]:
+        """Every revision's Python."""
+        return [python for (python,) in self._db.execute("SELECT DISTINCT python FROM revision")]
+
     def drop(self, revision: str) -> None:
         """Forget one revision."""
         self._db.execute("DELETE FROM revision WHERE name = ?", (revision,))
