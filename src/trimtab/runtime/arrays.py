@@ -125,7 +125,7 @@ def _revived(value: Any) -> Any:
     fields = {name.decode("latin-1") if isinstance(name, bytes) else name: item for name, item in value.items()}
     if "nd" not in fields or "type" not in fields or not isinstance(fields.get("data"), bytes | memoryview):
         return {name: _revived(item) for name, item in value.items()}
-    array = _array(_text(fields["type"]), tuple(fields.get("shape", ())), "C", memoryview(fields["data"]), 0)
+    array = _array(_text(fields["type"]), fields.get("shape", ()), "C", memoryview(fields["data"]), 0)
     return array if fields["nd"] else array[()]
 
 
@@ -135,16 +135,19 @@ def _text(dtype: Any) -> Any:
     return [tuple(_text(part) for part in field) for field in dtype] if isinstance(dtype, list) else dtype
 
 
-def _array(dtype: Any, shape: tuple[int, ...], order: Any, content: memoryview, start: int) -> Any:
+def _array(dtype: Any, shape: Any, order: Any, content: memoryview, start: int) -> Any:
     import numpy as np
 
+    # numpy reads a single -1 as "whatever fits", which would take padding, or a message cut short, for data.
+    if not isinstance(shape, list | tuple) or not all(type(length) is int and length >= 0 for length in shape):
+        raise EventError(f"an array's shape: found {shape!r}, allowed: a list of lengths, each 0 or more")
     if order not in ("C", "F"):
         raise EventError(f"an array's order: found {order!r}, allowed: 'C', 'F'")
     try:
         parsed = np.dtype(_dtype(dtype))
         if parsed.hasobject or parsed.itemsize == 0:
             raise EventError(f"an array's dtype: found {dtype!r}, allowed: dtypes whose items are plain memory")
-        return np.ndarray(shape, parsed, content, start, order=order)
+        return np.ndarray(tuple(shape), parsed, content, start, order=order)
     except (TypeError, ValueError, OverflowError, MemoryError) as exc:
         found = f"dtype {dtype!r}, shape {shape!r}, {len(content) - start} bytes"
         raise EventError(f"an array does not fit its data ({found}): {exc}") from exc

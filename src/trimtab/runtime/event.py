@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from trimtab.events import Envelope, to_cloudevent
+from trimtab.events.attributes import parse_time
 from trimtab.runtime.trace import Trace, trace
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class Event:
     def timestamp(self) -> datetime:
         """A CloudEvent's `time`; of anything else when it was first asked for. Aware, UTC unless the event says else."""
         if self.envelope is not None and "time" in self.envelope.attributes:
-            return datetime.fromisoformat(self.envelope.attributes["time"])
+            return parse_time("time", self.envelope.attributes["time"])
         return datetime.now(UTC)
 
     @cached_property
