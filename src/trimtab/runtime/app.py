@@ -29,7 +29,6 @@ from trimtab.runtime.invoke import pieces, plan, settle
 from trimtab.runtime.limits import Full, Limiter
 from trimtab.runtime.load import Loaded, frames
 from trimtab.runtime.metrics import Metrics
-from trimtab.runtime.stats import StatsSlot
 from trimtab.runtime.threads import MOST, Threads
 from trimtab.runtime.watch import GONE, LATE, Watch
 
@@ -51,10 +50,8 @@ def refusal(status: int, message: str, *headers: tuple[bytes, bytes], **more: An
 class App:
     """One process's application. `startup` comes before the first request, `shutdown` after the last."""
 
-    def __init__(
-        self, loaded: Loaded, config: ReplicaConfig, *, emitter: Any = None, page: StatsSlot | None = None
-    ) -> None:
-        self.loaded, self.config, self.page = loaded, config, page
+    def __init__(self, loaded: Loaded, config: ReplicaConfig, *, emitter: Any = None) -> None:
+        self.loaded, self.config = loaded, config
         self.context = Context(config, emitter)
         self.limiter = Limiter(config.concurrency, config.queue)
         self.metrics = Metrics(config.function, config.revision)
@@ -99,9 +96,8 @@ class App:
         if self.context.emitter is not None:
             self.context.emitter.start()
 
-    def adopt(self, emitter: Any, page: StatsSlot | None, worker: int) -> None:
+    def adopt(self, emitter: Any, worker: int) -> None:
         """Go on in a forked worker, with what `startup` made."""
-        self.page = page
         self.context.adopt(emitter, worker)
         self.metrics = Metrics(self.config.function, self.config.revision, worker)
 
@@ -168,9 +164,6 @@ class App:
         else:
             limiter.in_flight += 1
         began = monotonic()
-        page = self.page
-        if page is not None:
-            page.begin(began)
         task = self._watch.add(began, None if self._blocking else receive)
         status = 499
         try:
@@ -191,8 +184,6 @@ class App:
             self._watch.discard(task)
             ended = monotonic()
             self.metrics.observe(ended - began, status)
-            if page is not None:
-                page.end(ended, status >= 500)
             if not (self._unstoppable and self._still_busy(task)):
                 self._release()
 
@@ -208,21 +199,12 @@ class App:
         return future is not None and self._threads.when_ended(future, self._release)
 
     async def _slot(self, send: Any) -> bool:
-        limiter, page = self.limiter, self.page
-        if not limiter.full:
-            await limiter.acquire()
-            return True
         try:
-            if page is not None:
-                page.waiting(limiter.waiting + 1, monotonic())
-            await limiter.acquire()
+            await self.limiter.acquire()
         except Full:
             await self._send(refusal(503, "every slot is taken and the queue is full", (b"retry-after", b"1")), send)
             self.metrics.observe(0.0, 503)
             return False
-        finally:
-            if page is not None:
-                page.waiting(limiter.waiting, monotonic())
         return True
 
     async def _rest(self, scope: Any, body: bytes, message: Any, receive: Any) -> bytes | Answer | None:
@@ -349,8 +331,6 @@ class App:
         else:
             self.limiter.in_flight += 1
         began = monotonic()
-        if self.page is not None:
-            self.page.begin(began)
         exchange = _Exchange(self, scope, receive, send)
         task = self._watch.add(began, None)
         try:
@@ -359,8 +339,6 @@ class App:
             self._watch.discard(task)
             ended = monotonic()
             self.metrics.observe(ended - began, exchange.status)
-            if self.page is not None:
-                self.page.end(ended, exchange.status >= 500)
             self._release()
 
     async def _answer_admin(self, scope: Any, receive: Any, send: Any) -> None:

@@ -25,10 +25,10 @@ from trimtab.errors import HandlerError, ImportFailed
 from trimtab.runtime import channel
 from trimtab.runtime.app import App
 from trimtab.runtime.config import ReplicaConfig
-from trimtab.runtime.load import Loaded, load
+from trimtab.runtime.load import load
 from trimtab.runtime.logs import configure
 from trimtab.runtime.server import Server
-from trimtab.runtime.stats import StatsPage, StatsSlot
+from trimtab.runtime.stats import StatsPage
 
 if TYPE_CHECKING:
     from trimtab.runtime.emit import Emitter
@@ -99,7 +99,7 @@ class Replica:
 
             return Workers(self, loaded).run()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            app = App(loaded, self.config, emitter=self.emitter(), page=self.slot(0))
+            app = App(loaded, self.config, emitter=self.emitter())
             return runner.run(self._live(app))
 
     def emitter(self) -> Emitter | None:
@@ -111,10 +111,6 @@ class Replica:
         spool = Path(self.config.spool) if self.config.spool else None
         return Emitter(self.config.sink, overrides=self.config.overrides, spool=spool)
 
-    def slot(self, worker: int) -> StatsSlot | None:
-        """Give one worker's place on the page."""
-        return self.page.slot(worker) if self.page is not None else None
-
     async def _live(self, app: App) -> int:
         started = time.monotonic()
         try:
@@ -124,7 +120,9 @@ class Replica:
         self.phases["init"] = time.monotonic() - started
         return await self.answer(app, self.control, self._ready)
 
-    async def answer(self, app: App, control: socket.socket | None, ready: Callable[[App], None]) -> int:
+    async def answer(
+        self, app: App, control: socket.socket | None, ready: Callable[[App], None], worker: int = 0
+    ) -> int:
         """Serve a started application until told to leave; `ready` is called once requests are accepted."""
         loop = asyncio.get_running_loop()
         shared = control is not None
@@ -133,6 +131,7 @@ class Replica:
             self.sockets,
             gate=app.limiter if shared else None,
             slots=self.config.concurrency,
+            page=self.page.slot(worker) if self.page is not None else None,
             drain=self.config.drain,
         )
 

@@ -3,6 +3,9 @@
 uvicorn's protocol speaks HTTP; the accepting and the leaving are done here, because replicas share one socket. A
 replica that has no free slot leaves connections in the kernel's backlog, where the next free replica finds them. A
 replica that leaves goes on answering open connections, with `connection: close`, and closes only those that stay silent.
+
+The load that the autoscaler sees is counted here, from a request's headers to the end of its answer: a request that
+waits for the loop, for a thread or for a slot is load as much as one inside a handler, as it is to Knative's queue-proxy.
 """
 
 from __future__ import annotations
@@ -14,11 +17,14 @@ import socket
 import time
 from collections.abc import Sequence
 from email.utils import formatdate
+from time import monotonic
 from typing import Any, Protocol
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
+
+from trimtab.runtime.stats import StatsSlot
 
 logger = logging.getLogger("trimtab.server")
 
@@ -54,14 +60,15 @@ class Server:
         *,
         gate: Gate | None = None,
         slots: int = 0,
+        page: StatsSlot | None = None,
         drain: float = 30.0,
         linger: float = LINGER,
     ) -> None:
-        self.app, self.sockets, self.drain, self.linger = app, list(sockets), drain, linger
+        self.sockets, self.drain, self.linger, self.page = list(sockets), drain, linger, page
         self._gate, self._slots = gate, slots
         self._state = ServerState()
         self._config = Config(
-            app,
+            app if page is None else _Counted(app, page),
             loop="none",
             http="httptools",
             ws="none",
@@ -141,16 +148,17 @@ class Server:
             self._loop.add_reader(sock.fileno(), self._accept, sock)
 
     def _protocol(self) -> HttpToolsProtocol:
-        if self._gate is None or not self._slots:
-            return HttpToolsProtocol(self._config, self._state, {}, self._loop)
-        connection = _Connection(self, self._config, self._state, {}, self._loop)
-        self._unproven.add(connection)
-        self._loop.call_later(UNPROVEN, self.proven, connection)
-        self._regulate()
+        connection = _Connection(self.page, self._config, self._state, {}, self._loop)
+        if self._gate is not None and self._slots:
+            connection.prover = self
+            self._unproven.add(connection)
+            self._loop.call_later(UNPROVEN, self.proven, connection)
+            self._regulate()
         return connection
 
     def proven(self, connection: _Connection) -> None:
         """Stop counting a new connection as a taken slot: its request counts itself, or it never came."""
+        connection.prover = None
         self._unproven.discard(connection)
         self._regulate()
 
@@ -184,22 +192,40 @@ class Server:
             await asyncio.sleep(1.0)
 
 
+class _Counted:
+    """An application whose every request was counted in by `_Connection` and is counted out here."""
+
+    def __init__(self, app: Any, page: StatsSlot) -> None:
+        self.app, self.page = app, page
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.page.end(monotonic())
+
+
 class _Connection(HttpToolsProtocol):
-    """A connection that says when its first request begins."""
+    """A connection that counts its requests in, and says when its first one begins."""
 
-    def __init__(self, server: Server, *args: Any) -> None:
+    def __init__(self, page: StatsSlot | None, *args: Any) -> None:
         super().__init__(*args)
-        self._server: Server | None = server
+        self.page = page
+        self.prover: Server | None = None
+        """Whoever waits for the first request."""
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()  # type: ignore[no-untyped-call,unused-ignore]
-        if self._server is not None:
-            server, self._server = self._server, None
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()  # type: ignore[no-untyped-call,unused-ignore]
+        if self.page is not None:
+            self.page.begin(monotonic())
+        if self.prover is not None:
             # After the application has counted the request: its task runs in this iteration of the loop.
-            server._loop.call_soon(server._loop.call_soon, server.proven, self)  # noqa: SLF001
+            self.loop.call_soon(self.loop.call_soon, self.prover.proven, self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.page is not None:
+            for _ in self.pipeline:  # requests that were read and will never be started
+                self.page.end(monotonic())
         super().connection_lost(exc)
-        if self._server is not None:
-            server, self._server = self._server, None
-            server.proven(self)
+        if self.prover is not None:
+            self.prover.proven(self)

@@ -72,7 +72,7 @@ class Workers:
         """Be a worker; return the exit code."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        self.app.adopt(self.replica.emitter(), self.replica.slot(index), index)
+        self.app.adopt(self.replica.emitter(), index)
 
         def ready(app: App) -> None:
             app.ready = True
@@ -82,7 +82,7 @@ class Workers:
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self.app.open())
-                return runner.run(self.replica.answer(self.app, control, ready))
+                return runner.run(self.replica.answer(self.app, control, ready, index))
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
