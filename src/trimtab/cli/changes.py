@@ -11,8 +11,8 @@ import click
 from msgspec import Struct
 from msgspec.structs import replace
 
-from trimtab.cli.label import label
 from trimtab.spec import CronTrigger, EnvVar, EventTrigger, Function, FunctionSpec, Sink, Trigger
+from trimtab.spec.scalars import as_label
 
 
 class Changes(Struct, frozen=True, kw_only=True):
@@ -102,7 +102,7 @@ def _exact(text: str, names: Names) -> EventTrigger:
             raise click.BadParameter(message, param_hint="--on")
         attributes[name.strip()] = value
     first = attributes.get("type") or next(iter(attributes.values()))
-    return EventTrigger(name=names.new(label(f"on-{first}", limit=40)), filters=[{"exact": attributes}])
+    return EventTrigger(name=names.new(as_label(f"on-{first}", limit=40)), filters=[{"exact": attributes}])
 
 
 def _sink(text: str) -> Sink:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from trimtab.deploy.abc import Target
 from trimtab.errors import NotFound
+
+if TYPE_CHECKING:
+    from trimtab.deploy.abc import Target
 
 
 def closest(name: str, names: Iterable[str]) -> str | None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from click.shell_completion import CompletionItem
 
 from trimtab.cli.session import TARGETS, Session
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from trimtab.cli.changes import Changes
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -44,6 +48,8 @@ def follow_option(command: Command) -> Command:
 
 def complete_functions(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete a function's name; silent while the target does not answer."""
+    from click.shell_completion import CompletionItem
+
     from trimtab.errors import TrimtabError
 
     session: Session = ctx.find_object(Session) or Session()
@@ -148,6 +154,11 @@ _FUNCTION: tuple[Callable[[Any], Any], ...] = (
 
 def function_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What `deploy`, `dev` and `export` can set on a function; arrives as one `Changes`, `changes`."""
+    parts = ("name", "kind", "handler", "requirements", "env", "timeout", "cron", "timezone", "on", "filter", "sink")
+    return scale_options(add_options(gather(command, "changes", _changes, (*parts, "scale")), _FUNCTION))
+
+
+def _changes(**values: Any) -> Changes:
     from trimtab.cli.changes import Changes
 
-    return scale_options(add_options(gather(command, "changes", Changes, Changes.__struct_fields__), _FUNCTION))
+    return Changes(**values)

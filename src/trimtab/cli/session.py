@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from trimtab.deploy.abc import Target
-
 if TYPE_CHECKING:
+    from trimtab.deploy.abc import Target
     from trimtab.deploy.local.target import LocalTarget
 
 TARGETS = ("local",)

@@ -8,8 +8,8 @@ import click
 from msgspec.structs import replace
 
 from trimtab.cli import output as out
-from trimtab.cli.label import label
 from trimtab.spec import Function, FunctionSpec, Metadata, Source
+from trimtab.spec.scalars import as_label
 
 CODE = {".py", ".ipynb"}
 DOCUMENTS = {".yaml", ".yml", ".json"}
@@ -57,7 +57,7 @@ def _folder(path: Path, leftovers: list[str] | None) -> Function:
 
 def _function(path: Path, name: str, handler: str) -> Function:
     spec = FunctionSpec(handler=handler, source=Source(path=str(path)))
-    return Function(metadata=Metadata(name=label(name)), spec=spec)
+    return Function(metadata=Metadata(name=as_label(name)), spec=spec)
 
 
 def _document(path: Path, leftovers: list[str] | None) -> Function:
@@ -73,7 +73,7 @@ def _document(path: Path, leftovers: list[str] | None) -> Function:
     if function.metadata.name:
         return function
     name = path.parent.name if path.stem == "function" else path.stem
-    return replace(function, metadata=replace(function.metadata, name=label(name)))
+    return replace(function, metadata=replace(function.metadata, name=as_label(name)))
 
 
 def _bad(message: str) -> click.BadParameter:

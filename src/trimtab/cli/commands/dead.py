@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from trimtab.cli import output as out
 from trimtab.cli.options import complete_functions, output_option
 from trimtab.cli.session import Session
-from trimtab.deploy.abc import DeadLetter
 from trimtab.errors import NotFound
+
+if TYPE_CHECKING:
+    from trimtab.deploy.abc import DeadLetter
 
 _of_function = click.option("--function", shell_complete=complete_functions, help="Only those of this function.")
 

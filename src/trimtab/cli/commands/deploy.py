@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from trimtab.cli import output as out
-from trimtab.cli.changes import Changes
 from trimtab.cli.options import function_options, output_option, target_option
 from trimtab.cli.session import Session
-from trimtab.cli.source import read
-from trimtab.deploy.abc import Deployment, Stage, Target
 from trimtab.errors import DeployFailed, TargetError
-from trimtab.spec import Function
+
+if TYPE_CHECKING:
+    from trimtab.cli.changes import Changes
+    from trimtab.deploy.abc import Deployment, Stage, Target
+    from trimtab.spec import Function
 
 
 @click.command()
@@ -34,6 +37,8 @@ def deploy(session: Session, source: str, changes: Changes, force: bool, target:
     trimtab deploy report.py --cron '0 7 * * *' --timezone Europe/Paris
     trimtab deploy audit.py --on type=com.example.made -o json | jq -r .url
     """
+    from trimtab.cli.source import read
+
     function = changes.apply(read(source))
     done = send(session.target(target, start=True), function, force=force)
     if output == "json":

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from trimtab.cli import output as out
-from trimtab.cli.changes import Changes
 from trimtab.cli.commands.deploy import send, sentence
 from trimtab.cli.logline import render
 from trimtab.cli.options import function_options, target_option
 from trimtab.cli.root import tell
 from trimtab.cli.session import Session
-from trimtab.cli.source import read, split
-from trimtab.cli.watch import Followed, Watched
-from trimtab.deploy.abc import Target
 from trimtab.errors import TrimtabError
+
+if TYPE_CHECKING:
+    from trimtab.cli.changes import Changes
+    from trimtab.deploy.abc import Target
 
 
 @click.command()
@@ -33,6 +35,9 @@ def dev(session: Session, source: str, changes: Changes, clean: bool, target: st
     trimtab dev hello.py
     trimtab dev hello.py --env DEBUG=1 --delete
     """
+    from trimtab.cli.source import read, split
+    from trimtab.cli.watch import Followed, Watched
+
     path, _ = split(source)
     watched = Watched(path)
     place = session.target(target, start=True)
@@ -53,6 +58,8 @@ def dev(session: Session, source: str, changes: Changes, clean: bool, target: st
 
 
 def _again(place: Target, source: str, changes: Changes) -> None:
+    from trimtab.cli.source import read
+
     try:
         out.note(sentence(send(place, changes.apply(read(source)))))
     except (TrimtabError, click.ClickException) as error:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
-from msgspec.structs import replace
 
 from trimtab.cli import output as out
-from trimtab.cli.changes import Changes
 from trimtab.cli.options import function_options, output_option
-from trimtab.cli.source import read
-from trimtab.spec import Function
+
+if TYPE_CHECKING:
+    from trimtab.cli.changes import Changes
+    from trimtab.spec import Function
 
 
 @click.command()
@@ -32,6 +32,7 @@ def export(source: str, changes: Changes, nuclio_report: bool, output: Literal["
     trimtab export function.yaml -o json
     trimtab export nuclio/function.yaml --nuclio-report
     """
+    from trimtab.cli.source import read
     from trimtab.spec import check, dump
 
     leftovers: list[str] = []
@@ -60,6 +61,8 @@ def schema() -> None:
 
 
 def _relative(function: Function) -> Function:
+    from msgspec.structs import replace
+
     path = function.spec.source.path
     if path is None or not Path(path).is_relative_to(Path.cwd()):
         return function

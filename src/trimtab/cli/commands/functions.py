@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from trimtab.cli import output as out
 from trimtab.cli.exits import Exit
 from trimtab.cli.names import looking_for
 from trimtab.cli.options import function_argument, output_option, target_option
 from trimtab.cli.session import Session
-from trimtab.deploy.abc import FunctionInfo, TriggerInfo
+
+if TYPE_CHECKING:
+    from trimtab.deploy.abc import FunctionInfo, TriggerInfo
 
 
 @click.command()
@@ -83,6 +84,8 @@ def delete(session: Session, names: tuple[str, ...], yes: bool, target: str) -> 
 
 def described(function: FunctionInfo) -> dict[str, Any]:
     """Give the JSON form of a function; scale settings are written out even where they are defaults."""
+    import msgspec
+
     scale = {field.encode_name: getattr(function.scale, field.name) for field in msgspec.structs.fields(function.scale)}
     document: dict[str, Any] = msgspec.to_builtins(function)
     return {**document, "scale": scale}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from http.client import HTTPResponse
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +15,8 @@ from trimtab.cli.session import Session
 from trimtab.errors import Conflict, InvocationFailed
 
 if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
     from trimtab.cli.http import Header
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from trimtab.cli import output as out
-from trimtab.cli.changes import Changes
 from trimtab.cli.exits import Exit
 from trimtab.cli.logline import render
 from trimtab.cli.names import looking_for
 from trimtab.cli.options import complete_functions, output_option, pair, target_option
 from trimtab.cli.session import Session
-from trimtab.cli.source import CODE, DOCUMENTS, read
-from trimtab.deploy.abc import RunInfo, Target
 from trimtab.errors import Conflict, NotFound
-from trimtab.spec import Function, FunctionSpec, Metadata
+
+if TYPE_CHECKING:
+    from trimtab.deploy.abc import RunInfo, Target
+    from trimtab.spec import Function
 
 _EXITS = {"failed": Exit.FAILED, "cancelled": Exit.INTERRUPTED}
 
@@ -61,6 +62,8 @@ def run(
     trimtab run train.py --input data=iris.csv -o json | jq .results
     trimtab run nightly --detach
     """
+    from trimtab.cli.changes import Changes
+
     place = session.target(target, start=True)
     changes = Changes(name=name, kind="job", requirements=requirements, env=env, timeout=timeout)
     info = place.run(
@@ -114,6 +117,9 @@ def runs(session: Session, identity: str | None, function: str | None, cancel: b
 
 def _job(place: Target, job: str) -> Function:
     """Read a source; a plain name is that of a deployed job, which the target knows better than we do."""
+    from trimtab.cli.source import CODE, DOCUMENTS, read
+    from trimtab.spec import Function, FunctionSpec, Metadata
+
     if os.sep in job or ":" in job or Path(job).suffix in CODE | DOCUMENTS or Path(job).is_dir():
         return read(job)
     with looking_for(place, job):

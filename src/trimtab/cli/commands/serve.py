@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from trimtab.cli import output as out
-from trimtab.cli.source import CODE, split
 
 
 @click.command()
@@ -43,6 +42,8 @@ def serve(
     trimtab serve hello.py
     trimtab serve hello.py:greet --port 9000 --concurrency 1
     """
+    from trimtab.cli.source import CODE, split
+
     path, name = split(source)
     if path.suffix not in CODE:
         raise click.BadParameter(f"{source!r} is not FILE.py[:NAME]", param_hint="SOURCE")
