@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.triggers.broker.retry import (
-    LONGEST_RETRY_AFTER,
-    Again,
-    Dead,
-    Policy,
-    backoff,
-    decide,
-    retry_after,
-)
+from trimtab.runtime.retry import retry_after
+from trimtab.triggers.broker.retry import LONGEST_RETRY_AFTER, Again, Dead, Policy, backoff, decide
 
 NOW = 1_700_000_000.0
 

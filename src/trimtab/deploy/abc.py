@@ -13,6 +13,20 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from trimtab.spec import Function, Scale, TrafficTarget
+from trimtab.triggers.abc import Firing
+
+__all__ = [
+    "DeadLetter",
+    "Deployment",
+    "Firing",
+    "FunctionInfo",
+    "Progress",
+    "RevisionInfo",
+    "RunInfo",
+    "Stage",
+    "Target",
+    "TriggerInfo",
+]
 
 
 class Stage(Struct, kw_only=True):
@@ -66,17 +80,6 @@ class TriggerInfo(Struct, kw_only=True):
     failed: int = 0
     pending: int = 0
     dead: int = 0
-
-
-class Firing(Struct, kw_only=True):
-    """One tick of a cron trigger and what became of it."""
-
-    id: str
-    due: float
-    state: Literal["pending", "delivered", "dead", "skipped"]
-    attempts: int = 0
-    finished: float | None = None
-    detail: str = ""
 
 
 class FunctionInfo(Struct, kw_only=True):

@@ -1,8 +1,8 @@
-"""What the parts of `triggers` share: a subscription, and the port through which they know a function's free slots."""
+"""What the parts of `triggers` share: a subscription, a firing, and the port through which they know a function's free slots."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from msgspec import Struct, field
 
@@ -29,6 +29,17 @@ class Subscription(Struct, frozen=True, kw_only=True):
     def function(self) -> str:
         """The function that is called."""
         return self.id.partition("/")[0]
+
+
+class Firing(Struct, kw_only=True):
+    """One tick and what became of it; `finished` and `attempts` are those of the event's delivery."""
+
+    id: str
+    due: float
+    state: Literal["pending", "delivered", "dead", "skipped"]
+    attempts: int = 0
+    finished: float | None = None
+    detail: str = ""
 
 
 class Slots(Protocol):

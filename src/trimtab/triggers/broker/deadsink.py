@@ -7,11 +7,12 @@ import random
 
 from trimtab.events import Envelope
 from trimtab.runtime.client import Client
+from trimtab.runtime.retry import retried
 from trimtab.triggers.broker.attempt import Answer, attempt
 from trimtab.triggers.broker.clock import Clock
 from trimtab.triggers.broker.entries import TTL, Delivery
 from trimtab.triggers.broker.line import Line
-from trimtab.triggers.broker.retry import backoff, retried
+from trimtab.triggers.broker.retry import backoff
 
 TRIES = 3
 _DATA = 1024

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from trimtab.errors import StoreError
 from trimtab.events import Envelope
 from trimtab.runtime.client import Client
+from trimtab.runtime.retry import retry_after
 from trimtab.triggers.abc import Slots
 from trimtab.triggers.broker.attempt import Answer, attempt
 from trimtab.triggers.broker.clock import Clock
@@ -23,7 +24,7 @@ from trimtab.triggers.broker.deadsink import forward
 from trimtab.triggers.broker.entries import Arrival, Delivery, Entry
 from trimtab.triggers.broker.line import Line
 from trimtab.triggers.broker.queue import Queue
-from trimtab.triggers.broker.retry import Again, decide, retry_after
+from trimtab.triggers.broker.retry import Again, decide
 from trimtab.triggers.broker.settle import Ending
 from trimtab.triggers.broker.stats import Counters
 

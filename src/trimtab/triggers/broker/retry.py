@@ -6,14 +6,12 @@ The rules are those of Knative's delivery (knative.dev/pkg kncloudevents/retries
 
 from __future__ import annotations
 
-import calendar
-import contextlib
-from email.utils import parsedate
 from typing import Literal
 
 from msgspec import Struct
 
-_AGAIN = frozenset({404, 408, 409, 429})
+from trimtab.runtime.retry import retried
+
 JITTER = 0.25
 LONGEST_RETRY_AFTER = 86400.0
 """A function cannot put an event off for more than a day at a time."""
@@ -56,26 +54,10 @@ def decide(
     return Again(now + max(backoff(policy, tries, chance), min(retry_after or 0.0, LONGEST_RETRY_AFTER)))
 
 
-def retried(status: int) -> bool:
-    """Whether a try that ended so may succeed later."""
-    return status < 200 or status >= 500 or status in _AGAIN
-
-
 def backoff(policy: Policy, tries: int, chance: float) -> float:
     """Seconds to wait after `tries` tries: delay * n or delay * 2**n, up to a quarter more, at most `max_delay`."""
     factor = tries if policy.backoff == "linear" else 2.0 ** min(tries, 64)
     return min(policy.delay * factor * (1 + JITTER * chance), policy.max_delay)
-
-
-def retry_after(text: str | None, now: float) -> float | None:
-    """Read a Retry-After header (RFC 9110 10.2.3): seconds, or an HTTP date. None when it says nothing usable."""
-    text = (text or "").strip()
-    if text.isascii() and text.isdecimal():
-        return float(text)
-    with contextlib.suppress(ValueError, OverflowError):
-        if date := parsedate(text):
-            return max(0.0, calendar.timegm(date) - now)
-    return None
 
 
 def _said(status: int) -> str:

@@ -11,6 +11,9 @@ from msgspec import Struct
 
 from trimtab.events import Envelope
 from trimtab.spec import CronTrigger
+from trimtab.triggers.abc import Firing
+
+__all__ = ["Clock", "CronQueue", "Firing", "Outcome", "SystemClock", "TriggerState"]
 
 
 class Outcome(Protocol):
@@ -72,17 +75,6 @@ class SystemClock:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await event.wait()
-
-
-class Firing(Struct, kw_only=True):
-    """One tick and what became of it; `finished` and `attempts` are those of the event's delivery."""
-
-    id: str
-    due: float
-    state: Literal["pending", "delivered", "dead", "skipped"]
-    attempts: int = 0
-    finished: float | None = None
-    detail: str = ""
 
 
 class TriggerState(Struct, kw_only=True):

@@ -18,23 +18,14 @@ from cronsim import CronSim, CronSimError
 
 from trimtab.errors import SpecError
 from trimtab.spec.quantity import seconds
+from trimtab.spec.schedule import NICKNAMES
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RESOLUTION = timedelta(seconds=1)
 """No two ticks are nearer to each other."""
 
-MACROS = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
-
 _ZONE = re.compile(r"(?:CRON_TZ|TZ)=(\S+)\s+")
-_ALLOWED = "5 or 6 fields (seconds first), '@every 10s', or one of " + ", ".join(MACROS)
+_ALLOWED = "5 or 6 fields (seconds first), '@every 10s', or one of " + ", ".join(NICKNAMES)
 
 
 class Schedule(ABC):
@@ -120,7 +111,7 @@ def _period(text: str, path: str) -> timedelta:
 
 
 def _expression(text: str, path: str) -> str:
-    expression = MACROS.get(text.lower(), text)
+    expression = NICKNAMES.get(text.lower(), text)
     if text.startswith("@") and expression is text:
         raise SpecError(path, text, _ALLOWED)
     try:
