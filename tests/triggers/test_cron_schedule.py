@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.errors import SpecError
-from trimtab.triggers.cron.schedule import EPOCH, MACROS, Schedule
+from trimtab.triggers.cron.schedule import EPOCH, NICKNAMES, Schedule
 
 
 def at(text: str) -> datetime:
@@ -206,7 +206,7 @@ def test_the_last_of_very_many_ticks_is_found_at_once() -> None:
     assert Schedule.parse("* * 0-22 * * *").last(EPOCH, at("2026-03-10 23:30")) == at("2026-03-10 22:59:59")
 
 
-@pytest.mark.parametrize("macro", MACROS)
+@pytest.mark.parametrize("macro", NICKNAMES)
 def test_ticks_are_at_least_a_second_apart(macro: str) -> None:
     schedule = Schedule.parse(macro, "Europe/Oslo")
     moments = [START]
