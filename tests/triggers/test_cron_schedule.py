@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.errors import SpecError
-from trimtab.triggers.cron.schedule import EPOCH, NICKNAMES, Schedule
+from trimtab.spec.schedule import NICKNAMES
+from trimtab.triggers.cron.schedule import EPOCH, Schedule
 
 
 def at(text: str) -> datetime:
