@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from trimtab.errors import DeployFailed, SpecError, TargetUnreachable
+from trimtab.errors import DeployFailed, SpecError, TargetError, TargetUnreachable
 from trimtab.spec import (
     Build,
     EnvSource,
@@ -128,3 +129,17 @@ def test_a_home_that_cannot_be_written_is_a_clear_error(tmp_path: Path, local: A
     assert "Traceback" not in answer.stderr
     with pytest.raises(TargetUnreachable):
         local.target.status()
+
+
+def test_a_full_disk_is_a_clear_error_and_the_functions_serve_on(local: Any, call: Any) -> None:
+    """Without root a full disk cannot be made; a limit on the size of files has the daemon meet the same errors."""
+    url = local.deploy("steady", HELLO).url
+    pid = local.pid()
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, hard))
+    with pytest.raises(TargetError, match="the daemon cannot use its files"):
+        local.deploy("steady", HELLO + "# changed\n")
+    assert call(url).body == b"hello"
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+    assert local.deploy("steady", HELLO + "# changed\n").changed
+    assert call(url).body == b"hello"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ Call = Callable[[dict[str, Any], Progress], Awaitable[Any]]
 
 def describe(exc: BaseException) -> dict[str, Any]:
     """Write an error as the facts that `call` makes the same error of."""
+    if isinstance(exc, (OSError, sqlite3.OperationalError)):
+        return {"type": "TargetError", "message": f"the daemon cannot use its files: {exc}. Nothing was changed"}
     if not isinstance(exc, TrimtabError):
         return {"type": "TargetError", "message": f"the daemon met an unexpected {type(exc).__name__}: {exc}"}
     facts = {name: getattr(exc, name) for name in FACTS if hasattr(exc, name)}
@@ -73,7 +76,8 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ca
             return
         gone.cancel()
         write({"result": task.result()})
-    except (TrimtabError, msgspec.DecodeError, KeyError, OSError) as exc:
+    except (TrimtabError, msgspec.DecodeError, KeyError, OSError, sqlite3.OperationalError) as exc:
+        logger.warning("a call failed: %s", exc)
         write({"error": describe(exc)})
     except Exception as exc:
         logger.exception("a call failed")
