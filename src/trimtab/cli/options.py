@@ -115,7 +115,13 @@ def scale_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return add_options(
         gather(command, "scale", given, [f"scale_{name}" for name, _, _ in _SCALE]),
         (
-            click.option("--scale-target" if name == "target" else _flag(name), f"scale_{name}", type=kind, help=text)
+            click.option(
+                "--scale-target" if name == "target" else _flag(name),
+                f"scale_{name}",
+                type=kind,
+                metavar=None if isinstance(kind, click.Choice) else "DURATION" if kind is str else "N",
+                help=text,
+            )
             for name, kind, text in _SCALE
         ),
     )
@@ -126,9 +132,9 @@ def _flag(name: str) -> str:
 
 
 _FUNCTION: tuple[Callable[[Any], Any], ...] = (
-    click.option("--name", help="The function's name (default: the file's, as a DNS label)."),
+    click.option("--name", metavar="NAME", help="The function's name (default: the file's, as a DNS label)."),
     click.option("--kind", type=click.Choice(["http", "serving", "job"]), help="What kind of function it is."),
-    click.option("--handler", help="module:name, or the name alone in a file."),
+    click.option("--handler", metavar="HANDLER", help="module:name, or the name alone in a file."),
     click.option(
         "--requirements",
         multiple=True,
@@ -136,9 +142,9 @@ _FUNCTION: tuple[Callable[[Any], Any], ...] = (
         help="A requirement, or a .txt file of requirements. Repeatable.",
     ),
     click.option("--env", multiple=True, type=pair, metavar="KEY=VALUE", help="An environment variable. Repeatable."),
-    click.option("--timeout", help="Time a request may take, such as 30s."),
+    click.option("--timeout", metavar="DURATION", help="Time a request may take, such as 30s."),
     click.option("--cron", multiple=True, metavar="SCHEDULE", help="Call it by the clock. Repeatable."),
-    click.option("--timezone", help="Time zone of the --cron schedules (default: UTC)."),
+    click.option("--timezone", metavar="ZONE", help="Time zone of the --cron schedules (default: UTC)."),
     click.option(
         "--on",
         multiple=True,
@@ -155,7 +161,7 @@ _FUNCTION: tuple[Callable[[Any], Any], ...] = (
 def function_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What `deploy`, `dev` and `export` can set on a function; arrives as one `Changes`, `changes`."""
     parts = ("name", "kind", "handler", "requirements", "env", "timeout", "cron", "timezone", "on", "filter", "sink")
-    return scale_options(add_options(gather(command, "changes", _changes, (*parts, "scale")), _FUNCTION))
+    return add_options(scale_options(gather(command, "changes", _changes, (*parts, "scale"))), _FUNCTION)
 
 
 def _changes(**values: Any) -> Changes:

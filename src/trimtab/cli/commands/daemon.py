@@ -16,9 +16,10 @@ from trimtab.cli.session import Session
 @output_option()
 @click.pass_obj
 def up(session: Session, foreground: bool, output: str) -> None:
-    """Start the daemon that runs this machine's functions, and say where things are.
+    """Start the daemon and say where things are.
 
-    `trimtab deploy` does this by itself. All state is under TRIMTAB_HOME (~/.trimtab); what was deployed before comes
+    The daemon runs this machine's functions.
+        `trimtab deploy` does this by itself. All state is under TRIMTAB_HOME (~/.trimtab); what was deployed before comes
     back.
 
     \b
@@ -41,7 +42,9 @@ def up(session: Session, foreground: bool, output: str) -> None:
 @output_option()
 @click.pass_obj
 def status(session: Session, output: str) -> None:
-    """Say whether the daemon runs, where its state is, and how much it runs. Exit code 4: it does not.
+    """Say what the daemon runs, and where.
+
+    Exit code 4: it does not run.
 
     \b
     trimtab status

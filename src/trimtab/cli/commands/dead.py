@@ -21,7 +21,9 @@ _of_function = click.option("--function", shell_complete=complete_functions, hel
 
 @click.group()
 def dead() -> None:
-    """Dead letters: events that could not be delivered, with the reason and every try.
+    """See, redrive and drop dead letters.
+
+    A dead letter is an event that could not be delivered; it keeps the reason and every try.
 
     \b
     trimtab dead ls

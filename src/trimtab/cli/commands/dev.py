@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @target_option
 @click.pass_obj
 def dev(session: Session, source: str, changes: Changes, clean: bool, target: str) -> None:
-    """Deploy a function, follow its log, and deploy it again whenever its source is saved.
+    """Deploy a function, follow its log, redeploy it on save.
 
     SOURCE and the options are those of `trimtab deploy`. A version that does not start is reported and the one before
     it keeps serving, until the next save. Ctrl-C ends the following; the function stays deployed unless `--delete`.

@@ -46,7 +46,9 @@ def events(session: Session, broker: str, follow: bool, tail: int, output: str) 
 @output_option()
 @click.pass_obj
 def publish(session: Session, type: str, body: Body, attributes: Attributes, broker: str, output: str) -> None:
-    """Give an event to a broker, and print the event's id once the broker has it on disk.
+    """Give an event to a broker.
+
+    Prints the event's id once the broker has it on disk.
 
     \b
     trimtab publish com.example.made -d '{"x": 1}'

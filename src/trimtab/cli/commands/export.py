@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @click.option("--nuclio-report", is_flag=True, help="Print only what of a Nuclio document is not carried over.")
 @output_option("yaml", "json")
 def export(source: str, changes: Changes, nuclio_report: bool, output: Literal["yaml", "json"]) -> None:
-    """Print the description of a function that `deploy` would use, checked and normalised.
+    """Print a function's description.
 
-    SOURCE and the options are those of `trimtab deploy`. A source below the working directory is written relative to
+    It is what `deploy` would use, checked and normalised.     SOURCE and the options are those of `trimtab deploy`. A source below the working directory is written relative to
     it, so that the output can be kept beside the code. What a Nuclio or MLRun document says and cannot be carried over
     is listed on stderr.
 

@@ -45,7 +45,9 @@ def ls(session: Session, target: str, output: str) -> None:
 @output_option()
 @click.pass_obj
 def get(session: Session, name: str, target: str, output: str) -> None:
-    """Describe one function: its URL, revisions and their traffic, replicas, scale settings, triggers, last error.
+    """Describe one function.
+
+    Its URL, revisions and their traffic, replicas, scale settings, triggers and last error.
 
     \b
     trimtab get hello

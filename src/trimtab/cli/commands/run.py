@@ -52,9 +52,10 @@ def run(
     target: str,
     output: str,
 ) -> None:
-    """Run a job once: FILE.py[:handler], a folder, a document, or the name of a deployed job.
+    """Run a job once and print its results.
 
-    Parameters become what the handler's annotations say. The log goes to stderr, the results to stdout; the exit code
+    The job is FILE.py[:handler], a folder, a document, or the name of a job that is deployed.
+        Parameters become what the handler's annotations say. The log goes to stderr, the results to stdout; the exit code
     is 0, 1 (failed) or 130 (cancelled). Ctrl-C cancels the run.
 
     \b
@@ -91,9 +92,9 @@ def run(
 @output_option()
 @click.pass_obj
 def runs(session: Session, identity: str | None, function: str | None, cancel: bool, target: str, output: str) -> None:
-    """List the runs of jobs, newest first, or show one.
+    """List the runs of jobs, or show one.
 
-    An ID may be shortened as long as it stays unique.
+    Newest first. An ID may be shortened as long as it stays unique.
 
     \b
     trimtab runs --function train

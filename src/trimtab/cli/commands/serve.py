@@ -33,9 +33,9 @@ def serve(
     sink: str | None,
     log_level: str | None,
 ) -> None:
-    """Run one replica of a function in the foreground, without a daemon, until Ctrl-C or SIGTERM.
+    """Run one replica in the foreground.
 
-    PORT, K_SERVICE, K_REVISION, K_CONFIGURATION, K_SINK and K_CE_OVERRIDES are honoured as in Knative's runtime
+    Without a daemon, until Ctrl-C or SIGTERM.     PORT, K_SERVICE, K_REVISION, K_CONFIGURATION, K_SINK and K_CE_OVERRIDES are honoured as in Knative's runtime
     contract; options win. `--host 0.0.0.0` opens it to the network.
 
     \b

@@ -32,9 +32,9 @@ def simulate(
     scale: dict[str, Any],
     output: str,
 ) -> None:
-    """Replay a load against scale settings, in simulated time, with the autoscaler that the daemon runs.
+    """Replay a load against scale settings.
 
-    TRACE is a file of requests: CSV lines `timestamp[,duration]` or JSON lines with these keys. The settings are those
+    In simulated time, with the autoscaler that the daemon runs. TRACE is a file of requests: CSV lines `timestamp[,duration]` or JSON lines with these keys. The settings are those
     of `trimtab deploy`. Shows replicas, waiting and cold starts over time.
 
     \b

@@ -33,9 +33,9 @@ def traffic(
     target: str,
     output: str,
 ) -> None:
-    """Split a function's traffic between revisions, by percent; `latest` is the newest that is ready.
+    """Split a function's traffic between revisions.
 
-    The percents sum to 100. Without any, the split that is there is kept and printed. Tags stay where they are
+    REVISION is a revision's name, or `latest` for the newest that is ready. The percents sum to 100. Without any, the split that is there is kept and printed. Tags stay where they are
     until they are moved or taken away.
 
     \b

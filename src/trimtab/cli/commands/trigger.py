@@ -16,7 +16,9 @@ _one = click.argument("trigger", metavar="FUNCTION/TRIGGER")
 
 @click.group()
 def trigger() -> None:
-    """Triggers: what calls functions, by the clock or by events.
+    """See, fire and pause triggers.
+
+    A trigger calls a function by the clock or by events.
 
     \b
     trimtab trigger ls
