@@ -1,7 +1,7 @@
 """CloudEvents over HTTP: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md.
 
 Headers are as ASGI has them: pairs of bytes, names in lower case. Parsed here and not by the `cloudevents` library because
-of what that costs on every request; `benchmarks/cloudevents.py` has the figures.
+of what that costs on every request; `benchmarks/events.py` has the figures.
 """
 
 from __future__ import annotations

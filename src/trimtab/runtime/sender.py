@@ -64,7 +64,7 @@ class Sender:
         self._probes = 0
         """How often the sink was found to be away, in a row."""
         self._batches = False
-        self._deadline: float | None = None
+        self._finishing = self._over = False
 
     def wake(self) -> None:
         """Have a look at the outbox. In the loop's thread."""
@@ -76,8 +76,12 @@ class Sender:
 
     def finish(self, deadline: float) -> None:
         """Come to an end within so many seconds. In the loop's thread."""
-        self._deadline = self.loop.time() + deadline
-        self.loop.call_at(self._deadline, self._event.set)
+        self._finishing = True
+        self.loop.call_later(deadline, self._end)
+        self._event.set()
+
+    def _end(self) -> None:
+        self._over = True
         self._event.set()
 
     async def run(self, idle: Callable[[], None]) -> None:
@@ -97,9 +101,9 @@ class Sender:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _finished(self) -> bool:
-        if self._deadline is None:
+        if not self._finishing:
             return False
-        if self.loop.time() >= self._deadline:
+        if self._over:
             return True
         if self._outbox.empty and not self._sending:
             return True
@@ -113,6 +117,8 @@ class Sender:
 
     async def _wait(self) -> None:
         """Wait for a wake-up, an answer, or the time at which there is something to do without either."""
+        if self._may_send() and self._outbox.ready:
+            return  # its time came since we looked
         delay: float | None = max(0.0, self._away_until - self.loop.time()) if self._away else 0.0
         if not delay:
             delay = self._outbox.next_try if self._may_send() else None
