@@ -11,7 +11,7 @@ import msgspec
 from trimtab.cli.output import compact
 
 _COLOURS = {"debug": "bright_black", "warning": "yellow", "error": "red", "critical": "red"}
-_SHOWN = ("time", "level", "message", "function", "revision", "traceback")
+_SHOWN = ("time", "level", "message", "function", "revision", "trace", "traceback")
 
 
 def render(line: str) -> str:

@@ -71,8 +71,10 @@ def ago(moment: float | None, *, now: float | None = None) -> str:
 
 
 def span(seconds: float) -> str:
-    """Say a duration in its largest unit: `0.4s`, `12s`, `3m`, `5h`, `2d`."""
-    if seconds < 10:
+    """Say a duration in its largest unit: `40ms`, `1.5s`, `12s`, `3m`, `5h`, `2d`."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f}ms"
+    if seconds < 9.95:
         return f"{seconds:.1f}s".replace(".0s", "s")
     for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
         if seconds >= 2 * size:

@@ -107,15 +107,22 @@ def tell(error: Exception) -> None:
     """Print one message about an error: the handler's traceback if it has one, ours only when TRIMTAB_DEBUG is set."""
     if os.environ.get("TRIMTAB_DEBUG"):
         sys.excepthook(type(error), error, error.__traceback__)
-    if isinstance(error, click.ClickException):
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return
     if trace := getattr(error, "traceback", ""):
         click.echo(str(trace).rstrip("\n"), err=True)
-    message = str(error)
-    if not isinstance(error, TrimtabError):
-        message = f"internal error: {type(error).__name__}: {error} (TRIMTAB_DEBUG=1 shows where)"
-    click.echo(click.style("error: ", fg="red") + message, err=True, color=colour())
+    click.echo(click.style("error: ", fg="red") + _message(error), err=True, color=colour())
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, TrimtabError):
+        return str(error)
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"{error.format_message()}\n`{error.ctx.command_path} --help` says more."
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    return f"internal error: {type(error).__name__}: {error} (TRIMTAB_DEBUG=1 shows where)"
 
 
 def _reader_gone() -> Exit:

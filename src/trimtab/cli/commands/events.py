@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import click
+import msgspec
 
 from trimtab.cli import output as out
 from trimtab.cli.message import Attributes, Body, body_options, event, event_options
 from trimtab.cli.options import follow_option, output_option
 from trimtab.cli.session import Session
-from trimtab.errors import TargetError
+from trimtab.errors import NotFound, TargetError
 
 _broker = click.option("--broker", default="default", show_default=True, help="Which broker.")
 
@@ -64,12 +65,19 @@ def publish(session: Session, type: str, body: Body, attributes: Attributes, bro
     with request("POST", url, headers, content) as response:
         answer = response.read()
     if response.status != 202:
-        said = answer.decode("utf-8", "replace").strip()
-        raise TargetError(f"the broker refused the event: {response.status} {response.reason} {said}".rstrip())
+        kind = NotFound if response.status == 404 else TargetError
+        raise kind(f"the broker refused the event: {response.status} {response.reason} {_said(answer)}".rstrip())
     if output == "json":
         out.json(to_json(envelope))
     else:
         click.echo(envelope.id)
+
+
+def _said(answer: bytes) -> str:
+    try:
+        return str(msgspec.json.decode(answer)["error"])
+    except (msgspec.DecodeError, LookupError, TypeError):
+        return answer.decode("utf-8", "replace").strip()
 
 
 def _line(document: dict[str, Any]) -> str:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def export(source: str, changes: Changes, nuclio_report: bool, output: Literal["yaml", "json"]) -> None:
     """Print a function's description.
 
-    It is what `deploy` would use, checked and normalised.     SOURCE and the options are those of `trimtab deploy`. A source below the working directory is written relative to
-    it, so that the output can be kept beside the code. What a Nuclio or MLRun document says and cannot be carried over
-    is listed on stderr.
+    It is what `deploy` would use, checked and normalised. SOURCE and the options are those of `trimtab deploy`. A
+    source below the working directory is written relative to it, so that the output can be kept beside the code. What
+    a Nuclio or MLRun document says and cannot be carried over is listed on stderr.
 
     \b
     trimtab export hello.py --min 1 > function.yaml

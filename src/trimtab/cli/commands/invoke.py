@@ -12,7 +12,7 @@ from trimtab.cli.message import Attributes, Body, body_options, event, event_opt
 from trimtab.cli.names import looking_for
 from trimtab.cli.options import function_argument, target_option
 from trimtab.cli.session import Session
-from trimtab.errors import Conflict, InvocationFailed
+from trimtab.errors import InvocationFailed
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -85,8 +85,6 @@ def _url(session: Session, name: str, target: str) -> str:
     place = session.target(target)
     with looking_for(place, name):
         function = place.get(name)
-    if not function.url:
-        raise Conflict(f"{name!r} is of kind {function.kind} and has no URL: `trimtab run {name}` runs it")
     return function.url
 
 

@@ -17,6 +17,7 @@ from trimtab.cli.session import Session
 from trimtab.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
+    from trimtab.cli.changes import Changes
     from trimtab.deploy.abc import RunInfo, Target
     from trimtab.spec import Function
 
@@ -55,7 +56,7 @@ def run(
     """Run a job once and print its results.
 
     The job is FILE.py[:handler], a folder, a document, or the name of a job that is deployed.
-        Parameters become what the handler's annotations say. The log goes to stderr, the results to stdout; the exit code
+    Parameters become what the handler's annotations say. The log goes to stderr, the results to stdout; the exit code
     is 0, 1 (failed) or 130 (cancelled). Ctrl-C cancels the run.
 
     \b
@@ -68,7 +69,7 @@ def run(
     place = session.target(target, start=True)
     changes = Changes(name=name, kind="job", requirements=requirements, env=env, timeout=timeout)
     info = place.run(
-        changes.apply(_job(place, job)),
+        _job(place, job, changes),
         dict(parameters),
         inputs=dict(inputs) or None,
         artifact_path=artifact_path,
@@ -116,13 +117,18 @@ def runs(session: Session, identity: str | None, function: str | None, cancel: b
         _show(info)
 
 
-def _job(place: Target, job: str) -> Function:
+def _job(place: Target, job: str, changes: Changes) -> Function:
     """Read a source; a plain name is that of a deployed job, which the target knows better than we do."""
+    from trimtab.cli.changes import Changes
     from trimtab.cli.source import CODE, DOCUMENTS, read
     from trimtab.spec import Function, FunctionSpec, Metadata
 
     if os.sep in job or ":" in job or Path(job).suffix in CODE | DOCUMENTS or Path(job).is_dir():
-        return read(job)
+        return changes.apply(read(job))
+    if changes != Changes(kind="job"):
+        raise click.UsageError(
+            "--name, --requirements, --env and --timeout go with a source: a deployed job has its own"
+        )
     with looking_for(place, job):
         deployed = place.get(job)
     if deployed.kind != "job":

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import click
-
-from trimtab.cli import output as out
 
 
 @click.command()
@@ -35,8 +32,8 @@ def serve(
 ) -> None:
     """Run one replica in the foreground.
 
-    Without a daemon, until Ctrl-C or SIGTERM.     PORT, K_SERVICE, K_REVISION, K_CONFIGURATION, K_SINK and K_CE_OVERRIDES are honoured as in Knative's runtime
-    contract; options win. `--host 0.0.0.0` opens it to the network.
+    Without a daemon, until Ctrl-C or SIGTERM. PORT, K_SERVICE, K_REVISION, K_CONFIGURATION, K_SINK and K_CE_OVERRIDES
+    are honoured as in Knative's runtime contract; options win. `--host 0.0.0.0` opens it to the network.
 
     \b
     trimtab serve hello.py
@@ -66,5 +63,4 @@ def serve(
         directory=str(path.parent),
         **{option: value for option, value in given.items() if value is not None},
     )
-    out.note(f"serving {Path(source).name} on http://{host}:{port}/; Ctrl-C ends it")
     raise click.exceptions.Exit(run(config, host, port))

@@ -34,8 +34,9 @@ def simulate(
 ) -> None:
     """Replay a load against scale settings.
 
-    In simulated time, with the autoscaler that the daemon runs. TRACE is a file of requests: CSV lines `timestamp[,duration]` or JSON lines with these keys. The settings are those
-    of `trimtab deploy`. Shows replicas, waiting and cold starts over time.
+    Shows replicas, waiting and cold starts over simulated time, with the autoscaler that the daemon runs. TRACE is a
+    file of requests: CSV lines `timestamp[,duration]` or JSON lines with these keys. The settings are those of
+    `trimtab deploy`.
 
     \b
     trimtab simulate --load '0s:10rps,60s:200rps,120s' --concurrency 1 --max 8 --window 6s
