@@ -33,7 +33,7 @@ from trimtab.deploy.local.runs import Runs
 from trimtab.deploy.local.service import Service
 from trimtab.deploy.local.store import Store
 from trimtab.errors import NotFound, TargetError
-from trimtab.spec import Function, TrafficTarget, check
+from trimtab.spec import Function, Source, TrafficTarget, check
 
 logger = logging.getLogger("trimtab.daemon")
 
@@ -256,7 +256,7 @@ class Daemon:
 
     async def run_job(self, arguments: dict[str, Any], progress: Progress) -> Any:
         """Run a job; with `wait`, log lines are the progress, and a caller that hangs up cancels the run."""
-        function = check(msgspec.convert(arguments["function"], Function))
+        function = self._job(msgspec.convert(arguments["function"], Function))
         info = await self.runs.start(
             function, arguments["parameters"], arguments["inputs"] or {}, arguments["artifact_path"]
         )
@@ -268,6 +268,12 @@ class Daemon:
                 await asyncio.shield(self.runs.cancel(info.id))
                 raise
         return msgspec.to_builtins(info)
+
+    def _job(self, function: Function) -> Function:
+        """Give what is to run: a function that has no source of its own is the deployed one of that name."""
+        if function.spec.source == Source():
+            return self.service(function.metadata.name).document()
+        return check(function)
 
     async def list_runs(self, arguments: dict[str, Any], _progress: Progress) -> Any:
         """Give the history of runs."""
