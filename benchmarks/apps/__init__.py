@@ -1,0 +1,1 @@
+"""The same echo, written for each of the servers that are compared."""
