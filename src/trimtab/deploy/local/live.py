@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
@@ -17,6 +16,7 @@ import msgspec
 from trimtab.config import Settings
 from trimtab.deploy.local import sockets
 from trimtab.deploy.local.autoscale import Autoscaler, ScalerConfig
+from trimtab.deploy.local.refuse import apologise, waiting_connections
 from trimtab.deploy.local.replicas import Replica
 from trimtab.deploy.local.store import Revision
 from trimtab.deploy.local.zygotes import Zygote
@@ -29,10 +29,6 @@ logger = logging.getLogger("trimtab.live")
 
 _BACKOFF = (0.1, 10.0)
 """Seconds before a crashed replica is replaced: the first time, and at most."""
-_SORRY = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
-    b"content-length: %d\r\n\r\n%b"
-)
 
 
 class Live:
@@ -239,17 +235,12 @@ class Live:
 
     def _refuse_backlog(self, error: str) -> None:
         """Answer those who wait for a replica that will not come."""
-        body = msgspec.json.encode(
-            {"error": f"the function does not start; see `trimtab logs {self.revision.function}`"}
-        )
         logger.error("%s: refusing %d waiting connections: %s", self.revision.name, self.backlog(), error)
-        for sock in self.sockets:
-            with contextlib.suppress(OSError):
-                while True:
-                    connection, _ = sock.accept()
-                    task = self._loop.create_task(_apologise(connection, _SORRY % (len(body), body)))
-                    self._tasks.add(task)
-                    task.add_done_callback(self._tasks.discard)
+        message = f"the function does not start; see `trimtab logs {self.revision.function}`"
+        for connection in (connection for sock in self.sockets for connection in waiting_connections(sock)):
+            task = self._loop.create_task(apologise(connection, message))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     # Into service and out of it
 
@@ -313,15 +304,6 @@ class Live:
         while self.replicas:
             await asyncio.wait([replica.child.exited for replica in self.replicas])
             await asyncio.sleep(0)
-
-
-async def _apologise(connection: socket.socket, answer: bytes) -> None:
-    connection.setblocking(False)
-    loop = asyncio.get_running_loop()
-    with contextlib.closing(connection), contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(2.0):
-            await loop.sock_recv(connection, 65536)
-            await loop.sock_sendall(connection, answer)
 
 
 def log_path(settings: Settings, revision: Revision) -> Path:

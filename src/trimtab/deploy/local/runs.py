@@ -19,7 +19,6 @@ import msgspec
 from trimtab.deploy.abc import RunInfo
 from trimtab.deploy.local import source
 from trimtab.deploy.local.machine import Machine
-from trimtab.deploy.local.service import with_handler
 from trimtab.deploy.local.store import now
 from trimtab.deploy.local.zygotes import Child
 from trimtab.errors import NotFound
@@ -147,7 +146,7 @@ class Runs:
                     "mode": "job",
                     "run": info.id,
                     "function": info.function,
-                    "handler": with_handler(function, module).spec.handler,
+                    "handler": source.with_handler(function, module).spec.handler,
                     "directory": str(folder / "code"),
                     "event": event,
                     "parameters": info.parameters,

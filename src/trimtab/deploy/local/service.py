@@ -7,17 +7,17 @@ import contextlib
 import logging
 import shutil
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from trimtab.deploy.abc import Deployment, FunctionInfo, Progress, RevisionInfo, Stage
+from trimtab.deploy.abc import Deployment, FunctionInfo, Progress, RevisionInfo
 from trimtab.deploy.local import sockets, source
 from trimtab.deploy.local.jobsink import PREFIX
 from trimtab.deploy.local.live import Live, log_path
 from trimtab.deploy.local.machine import Machine
+from trimtab.deploy.local.stages import Stages
 from trimtab.deploy.local.store import Record, Revision, now
 from trimtab.errors import Conflict, DeployFailed, NotFound, SpecError, TargetError
 from trimtab.spec import Function, TrafficTarget
@@ -26,24 +26,6 @@ logger = logging.getLogger("trimtab.service")
 
 KEPT_REVISIONS = 20
 """Revisions kept per function for rollback, as Knative's garbage collector does by default."""
-
-
-class Stages:
-    """Times the steps of one deployment."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self.done: list[Stage] = []
-        self._progress = progress
-        self._started = time.monotonic()
-
-    def finish(self, name: str, detail: str = "") -> None:
-        """End the step that began when the one before it ended."""
-        at = time.monotonic()
-        stage = Stage(name=name, ms=round((at - self._started) * 1000, 1), detail=detail)
-        self._started = at
-        self.done.append(stage)
-        if self._progress is not None:
-            self._progress(stage)
 
 
 class Service:
@@ -107,7 +89,7 @@ class Service:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
             stages.finish("environment", python)
-            function = with_handler(function, module)
+            function = source.with_handler(function, module)
             preload = function.spec.build.preload
             if preload is None:
                 preload = source.heavy_imports(snapshot, module, foreign=python != self.machine.python)
@@ -376,10 +358,3 @@ class Service:
             urls={str(tag): url for tag, url in urls.items()},
             replicas=len(live.running) if live else 0,
         )
-
-
-def with_handler(function: Function, module: str) -> Function:
-    """Write down which module the handler is in, where the spec left it open."""
-    name = function.spec.handler.partition(":")[2]
-    spec = msgspec.structs.replace(function.spec, handler=f"{module}:{name}" if name else module)
-    return msgspec.structs.replace(function, spec=spec)

@@ -13,8 +13,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from trimtab.errors import SpecError
-from trimtab.spec import FunctionSpec, Source
+from trimtab.spec import Function, FunctionSpec, Source
 
 LEFT_OUT = frozenset(
     {".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".mypy_cache", ".pytest_cache"}
@@ -153,3 +155,10 @@ def beside(origin: Source, traceback: str) -> str:
     if not neighbour.exists():
         return ""
     return f". {neighbour.name} lies beside {Path(origin.path).name}: deploy the folder to take both"
+
+
+def with_handler(function: Function, module: str) -> Function:
+    """Write down which module the handler is in, where the spec left it open."""
+    name = function.spec.handler.partition(":")[2]
+    spec = msgspec.structs.replace(function.spec, handler=f"{module}:{name}" if name else module)
+    return msgspec.structs.replace(function, spec=spec)
