@@ -68,12 +68,12 @@ def _extension(value: Any) -> msgspec.msgpack.Ext:
         raise TypeError(f"arrays of dtype {dtype.str!r} are not sent: their items are Python objects or hold nothing")
     order: Order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
     header = msgspec.msgpack.encode([dtype.str if dtype.names is None else dtype.descr, array.shape, order])
-    start = _PREFIX.size + len(header)
-    # Room for any shift, so that `align` can move the data without changing the message's length.
-    content = bytearray(_PREFIX.pack(start, len(header), _NONCE) + header)
-    content += array.tobytes(order)
-    content += bytes(ALIGNMENT - 1)
-    return msgspec.msgpack.Ext(CODE, bytes(content))
+    # Room for any shift, so that `align` can move the data without changing the message's length. Until then the
+    # place of the data's offset holds the length of the whole.
+    total = _PREFIX.size + len(header) + array.nbytes + ALIGNMENT - 1
+    prefix = _PREFIX.pack(total, len(header), _NONCE)
+    content = b"".join((prefix, header, array.tobytes(order), bytes(ALIGNMENT - 1)))
+    return msgspec.msgpack.Ext(CODE, content)
 
 
 def align(message: bytes) -> bytes:
@@ -84,13 +84,12 @@ def align(message: bytes) -> bytes:
     at = moved.find(_NONCE)
     while at >= 0:
         begin = at - _PREFIX.size + len(_NONCE)
-        start, length, _ = _PREFIX.unpack_from(moved, begin)
-        end = begin + _size(moved, begin)
-        shift = -(begin + start) % ALIGNMENT
-        if shift:
-            moved[begin + start + shift : end] = moved[begin + start : end - shift]
-            moved[begin + start : begin + start + shift] = bytes(shift)
-        _PREFIX.pack_into(moved, begin, start + shift, length, _ZEROS)
+        total, length, _ = _PREFIX.unpack_from(moved, begin)
+        start, end = begin + _PREFIX.size + length, begin + total
+        shift = -start % ALIGNMENT
+        moved[start + shift : end] = moved[start : end - shift]
+        moved[start : start + shift] = bytes(shift)
+        _PREFIX.pack_into(moved, begin, start + shift - begin, length, _ZEROS)
         at = moved.find(_NONCE, end)
     return bytes(moved)
 
@@ -165,16 +164,3 @@ def _field(field: Any) -> tuple[Any, ...]:
     if not isinstance(field, list | tuple) or len(field) not in (2, 3) or not isinstance(field[0], str):
         raise EventError(f"an array's field: found {field!r}, allowed: [name, dtype] or [name, dtype, shape]")
     return (field[0], _dtype(field[1]), *(tuple(shape) for shape in field[2:]))
-
-
-def _size(message: bytearray, begin: int) -> int:
-    """Give the length of the extension whose content begins at `begin`: it stands right before the type's byte."""
-    if begin >= 6 and message[begin - 6] == 0xC9:
-        length = int.from_bytes(message[begin - 5 : begin - 1], "big")
-        if length > 0xFFFF:
-            return length
-    if begin >= 4 and message[begin - 4] == 0xC8:
-        length = int.from_bytes(message[begin - 3 : begin - 1], "big")
-        if length > 0xFF:
-            return length
-    return message[begin - 2]
