@@ -7,6 +7,7 @@ calls directly) a plain value becomes a CloudEvent in binary mode. None is 202 w
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +26,11 @@ _JSON = (b"content-type", b"application/json")
 _MSGPACK = (b"content-type", b"application/msgpack")
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _BYTES = (b"content-type", b"application/octet-stream")
+_NO_BODY = frozenset({204, 304})
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+"""Headers about how the body is sent, which is not the handler's business."""
+_name = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+_value = re.compile(rb"[\t -~\x80-\xff]*").fullmatch
 
 
 class Answer(Struct):
@@ -50,7 +56,7 @@ def wish(headers: dict[bytes, bytes]) -> Wish:
     content_type = headers.get(b"content-type", b"")
     if prefer is None and accept in _ANYTHING and b"msgpack" not in content_type:
         return PLAIN
-    text = accept.decode("latin-1") if accept is not None else None
+    text = accept.decode("latin-1").lower() if accept is not None else None
     reply = prefer is not None and any(part.split(b";")[0].strip().lower() == b"reply" for part in prefer.split(b","))
     return Wish(
         msgpack=wants_msgpack(text, content_type.decode("latin-1")),
@@ -75,12 +81,10 @@ def plain(value: Any, wanted: Wish) -> Answer:
         return Answer(200, [_BYTES], bytes(value))
     if value is None:
         return Answer(200, [])
-    if isinstance(value, Response):
+    if is_response(value):
         return _response(value, wanted)
-    if isinstance(value, tuple) and len(value) == 2 and type(value[0]) is int:
-        answer = plain(value[1], wanted)
-        answer.status = _status(value[0])
-        return answer
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], int) and type(value[0]) is not bool:
+        return _with_status(plain(value[1], wanted), value[0])
     envelope = as_envelope(value)
     if envelope is not None:
         return event(envelope, wanted)
@@ -102,9 +106,17 @@ def to_event(value: Any, wanted: Wish, asked: Envelope, function: str) -> Answer
     if answer.status >= 300:
         return answer
     if wanted.reply:
-        return Answer(202, [])
+        return Answer(202, [], stream=answer.stream)
     if answer.stream is not None:
         return answer
+    if not answer.body:
+        answer.status = 202 if answer.status == 200 else answer.status
+        return answer
+    return _reply(answer, wanted, asked, function)
+
+
+def _reply(answer: Answer, wanted: Wish, asked: Envelope, function: str) -> Answer:
+    """Make a CloudEvent of a plain answer, which answers the event `asked`."""
     content_type = next((v for n, v in answer.headers if n == b"content-type"), b"application/json").decode("latin-1")
     attributes = {
         "specversion": "1.0",
@@ -134,29 +146,57 @@ def as_envelope(value: Any) -> Envelope | None:
     return None
 
 
-def _response(response: Response, wanted: Wish) -> Answer:
-    answer = plain(response.body, wanted)
-    answer.status = _status(response.status_code)
+def is_response(value: Any) -> bool:
+    """Tell our Response, or that of the nuclio_sdk package, from other values."""
+    return isinstance(value, Response) or (
+        type(value).__name__ == "Response" and type(value).__module__.partition(".")[0] == "nuclio_sdk"
+    )
+
+
+def _response(response: Any, wanted: Wish) -> Answer:
+    answer = _with_status(plain(response.body, wanted), response.status_code)
+    content_type = response.content_type
+    if not isinstance(response, Response) and isinstance(response.body, (dict, list)):
+        content_type = None  # nuclio_sdk says text/plain where nothing was said, and writes JSON all the same
     given = [
-        (name.lower().encode("latin-1"), str(value).encode("latin-1"))
+        _header(name, value)
         for name, values in response.headers.items()
         for value in (values if isinstance(values, list) else [values])
     ]
-    if response.content_type is not None:
-        given.append((b"content-type", response.content_type.encode("latin-1")))
+    if content_type is not None:
+        given.append(_header("content-type", content_type))
     names = {name for name, _ in given}
-    answer.headers = [pair for pair in answer.headers if pair[0] not in names] + given
+    answer.headers = [pair for pair in answer.headers if pair[0] not in names]
+    answer.headers += [pair for pair in given if pair[0] not in _FRAMING]
     return answer
 
 
-def _status(found: Any) -> int:
-    if isinstance(found, int) and 100 <= found <= 599:
-        return int(found)
-    raise TypeError(f"status: found {found!r}, allowed: a number from 100 to 599")
+def _header(name: Any, value: Any) -> tuple[bytes, bytes]:
+    """Check a header that a handler gives: what could end the line would let a caller's text write headers."""
+    pair = str(name).lower().encode("latin-1"), str(value).strip().encode("latin-1")
+    if not _name(pair[0]) or not _value(pair[1]):
+        raise ValueError(f"header {name!r}: found {value!r}, allowed: printable characters")
+    return pair
+
+
+def _with_status(answer: Answer, status: Any) -> Answer:
+    if not is_status(status):
+        raise TypeError(f"status: found {status!r}, allowed: a whole number from 200 to 599")
+    answer.status = int(status)
+    if answer.status in _NO_BODY:
+        answer.body = b""
+    return answer
+
+
+def is_status(found: Any) -> bool:
+    """Tell a status that can end a request."""
+    return isinstance(found, int) and 200 <= found <= 599
 
 
 def piece(value: Any) -> bytes:
     """Write one piece of a stream: text and bytes as they are, anything else as a line of JSON."""
+    if is_response(value):
+        return piece(value.body)
     if isinstance(value, str):
         return value.encode()
     if isinstance(value, (bytes, bytearray, memoryview)):

@@ -2,49 +2,39 @@
 
 The path of a request, hot first: read the body, take a slot, decode, call, encode, send, count. An error in between is
 an answer too (an `Answer`), never an exception that travels up: 400 for what the caller did wrong, 500 with an id for
-what the handler did wrong, whose traceback is logged under the same id.
+what the handler did wrong, whose traceback is logged under the same id. Handlers that speak ASGI themselves are called
+by `exchange`; what a function does besides answering is in `life`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
-import logging
-import os
-import uuid
 from collections.abc import Awaitable
+from contextlib import aclosing
 from time import monotonic
 from typing import Any
 
-from trimtab.errors import EventError, HandlerError, ImportFailed, PermanentError, TemporaryError
-from trimtab.events import Envelope
-from trimtab.runtime import binding
-from trimtab.runtime.answer import Answer, Wish, as_envelope, event, piece, plain, to_event, wish
-from trimtab.runtime.binding import Mode
-from trimtab.runtime.codec import decode, decoder, to_json
+from trimtab.runtime import batch
+from trimtab.runtime.answer import Answer, Wish, piece, plain, to_event
 from trimtab.runtime.config import ReplicaConfig
 from trimtab.runtime.context import CURRENT, Context
 from trimtab.runtime.event import Event
-from trimtab.runtime.invoke import pieces, plan, settle
+from trimtab.runtime.exchange import Exchange
+from trimtab.runtime.failure import CLOSE, failed, gone, late, refusal
+from trimtab.runtime.invoke import pieces, plan
+from trimtab.runtime.life import Life
+from trimtab.runtime.lifespan import Lifespan
 from trimtab.runtime.limits import Full, Limiter
-from trimtab.runtime.load import Loaded, frames
+from trimtab.runtime.load import Loaded
 from trimtab.runtime.metrics import Metrics
+from trimtab.runtime.request import read, rest
 from trimtab.runtime.threads import MOST, Threads
-from trimtab.runtime.watch import GONE, LATE, Watch
-
-logger = logging.getLogger("trimtab.app")
+from trimtab.runtime.watch import LATE, Watch
 
 ADMIN = frozenset({"/healthz", "/readyz", "/metrics", "/health/liveness", "/health/readiness"})
-_MARKS = frozenset({b"ce-specversion", b"ce-id", b"ce-source", b"ce-type"})
-_CLOSE = (b"connection", b"close")
-_JSON = (b"content-type", b"application/json")
 _NO_LENGTH = frozenset({204, 304})
-
-
-def refusal(status: int, message: str, *headers: tuple[bytes, bytes], **more: Any) -> Answer:
-    """Make an answer that says what is wrong."""
-    body = to_json({"error": message, **more})
-    return Answer(status, [_JSON, *headers], body)
+_FLUSH = 5.0
+"""Seconds that events get, at the end, to reach the sink before they are spilled."""
 
 
 class App:
@@ -55,368 +45,252 @@ class App:
         self.context = Context(config, emitter)
         self.limiter = Limiter(config.concurrency, config.queue)
         self.metrics = Metrics(config.function, config.revision)
+        self.watch = Watch(config.request_timeout)
+        self.life = Life(loaded)
+        self.lifespan: Lifespan | None = None
         self.ready = self.draining = False
         self.close_connections = False
         """Every response carries `connection: close`: the traffic is split, so each request is to be drawn anew."""
         self.close_next = 0
         """How many responses still carry it: a new replica is to get its share of the open connections."""
         self._call, self._blocking, self._two = loaded.call, plan(loaded.call), loaded.arity == 2
-        self._watch = Watch(config.request_timeout)
-        self._unstoppable: dict[Any, asyncio.Future[Any]] = {}
+        self._asgi = loaded.flavour != "event"
+        self._given_up: dict[Any, asyncio.Future[Any]] = {}
+        """By task: the thread's call that went on when the task was cancelled."""
         self._admin: Any = None
 
     # Life
 
     async def startup(self) -> None:
-        """Run what the function does once: `load`, `start`, `init_context`. Errors: ImportFailed, with its traceback."""
-        await self.open()
-        instance = self.loaded.instance
-        for function, arguments in (
-            (getattr(instance, "load", None), ()),
-            (getattr(instance, "start", None), (dict(os.environ),)),
-            (self.loaded.init, (self.context,)),
-        ):
-            if function is not None:
-                await self._once(function, *arguments)
+        """Run what the function does before the first request. Errors: ImportFailed, with its traceback."""
+        await self.prepare()
+        await self._begin()
 
-    async def _once(self, function: Any, *arguments: Any) -> None:
-        name = getattr(function, "__name__", "start")
-        try:
-            arguments = arguments[: len(inspect.signature(function).parameters)]
-            await settle(await self._threads.call(function, *arguments) if plan(function) else function(*arguments))
-        except HandlerError:
-            raise
-        except (Exception, SystemExit) as exc:
-            raise ImportFailed(f"{name} failed: {type(exc).__name__}: {exc}", frames(exc)) from exc
+    async def prepare(self) -> None:
+        """Run the part of `startup` that forked workers share: `load`, `start`, `init_context`. Errors: ImportFailed."""
+        self._belong()
+        await self.life.begin(self.context, self._threads)
 
-    async def open(self) -> None:
-        """Belong to the running loop."""
-        most = self.config.concurrency or MOST
-        self._threads = Threads(asyncio.get_running_loop(), most)
-        if self.context.emitter is not None:
-            self.context.emitter.start()
-
-    def adopt(self, emitter: Any, worker: int) -> None:
-        """Go on in a forked worker, with what `startup` made."""
+    async def adopt(self, emitter: Any, worker: int) -> None:
+        """Go on in a forked worker and its loop, with what `prepare` made. Errors: ImportFailed."""
         self.context.adopt(emitter, worker)
         self.metrics = Metrics(self.config.function, self.config.revision, worker)
+        self._belong()
+        await self._begin()
+
+    def _belong(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._threads = Threads(loop, self.config.concurrency or MOST)
+        self._aside = Threads(loop, 2)  # questions about its health must not wait until a handler's thread is free
+
+    async def _begin(self) -> None:
+        if self.context.emitter is not None:
+            self.context.emitter.start()
+        if self.loaded.flavour == "asgi":
+            self.lifespan = Lifespan(self.loaded.call)
+            await self.lifespan.start()
 
     async def shutdown(self) -> None:
         """Close what was opened, last first."""
-        stop = getattr(self.loaded.instance, "stop", None)
-        if callable(stop):
-            try:
-                await settle(await self._threads.call(stop) if plan(stop) else stop())
-            except Exception:
-                logger.exception("stop() failed")
+        if self.lifespan is not None:
+            await self.lifespan.stop()
+        await self.life.end(self._aside if self.limiter.in_flight else self._threads)
         if self.context.emitter is not None:
-            await self._threads.call(self.context.emitter.close, 5.0)
+            await self._aside.call(self.context.emitter.close, _FLUSH)
         self._threads.close()
+        self._aside.close()
 
     async def alive(self) -> tuple[bool, str]:
         """Ask the function, where it has an `alive()`, whether it is well."""
-        return await self._ask("alive")
+        return await self.life.ask("alive", self._aside)
 
     async def is_ready(self) -> tuple[bool, str]:
         """Tell whether requests should come; a function may have a `ready()` of its own."""
         if self.draining or not self.ready:
             return False, "draining" if self.draining else "starting"
-        return await self._ask("ready")
-
-    async def _ask(self, name: str) -> tuple[bool, str]:
-        function = getattr(self.loaded.instance, name, None)
-        if not callable(function):
-            return True, ""
-        try:
-            found = await settle(await self._threads.call(function) if plan(function) else function())
-        except Exception:
-            logger.exception("%s() failed", name)
-            return False, f"{name}() failed"
-        return (bool(found[0]), str(found[1])) if isinstance(found, tuple) else (bool(found), "")
+        return await self.life.ask("ready", self._aside)
 
     # One request
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer, as ASGI 3.0 asks."""
-        if scope["type"] != "http":
-            await _other(scope, receive, send)
-            return
-        if scope["path"] in ADMIN:
-            await self._answer_admin(scope, receive, send)
-            return
-        if self.loaded.flavour != "event":
-            await self._forward(scope, receive, send)
+        if self._asgi or scope["type"] != "http" or scope["path"] in ADMIN:
+            await self._pass_on(scope, receive, send)
             return
         message = await receive()
-        body = message.get("body", b"")
-        if message.get("more_body") or len(body) > self.config.body_limit or message["type"] != "http.request":
-            read = await self._rest(scope, body, message, receive)
-            if read is None:
-                return
-            if isinstance(read, Answer):
-                await self._send(read, send)
-                return
-            body = read
-        limiter = self.limiter
-        if limiter.slots:
-            if not await self._slot(send):
-                return
-        else:
-            limiter.in_flight += 1
+        body: bytes | Answer = message.get("body", b"")
+        if message.get("more_body") or len(body) > self.config.body_limit or message["type"] != "http.request":  # type: ignore[arg-type]
+            body = await rest(scope, message, receive, self.config.body_limit)
         began = monotonic()
-        task = self._watch.add(began, None if self._blocking else receive)
-        status = 499
+        task = self.watch.add(began, None if self._blocking else receive)
+        status, entered = 499, False
         try:
-            answer: Answer | None
-            try:
-                call, wanted = self._read(scope, body)
-            except EventError as exc:
-                answer = refusal(400, str(exc), **({"attribute": exc.attribute} if exc.attribute else {}))
+            if isinstance(body, Answer):
+                answer = body
+            elif not self.limiter.enter() and (refused := await self.queue(task, receive)) is not None:
+                answer = refused
             else:
+                entered = True
+                call, wanted = read(scope, body)
                 if isinstance(call, Event):
                     answer = await self._answer(call, wanted, task)
+                elif isinstance(call, Answer):
+                    answer = call
                 else:
-                    answer = await self._batch(call, task)
-            if answer is not None:
-                status = answer.status
-                await self._send(answer, send)
+                    answer = await self._answer_batch(call, task)
+            if answer.stream is None:
+                self.watch.discard(task)
+                await self.send(answer, send)
+            else:
+                await self._send_stream(answer, receive, send, task)
+            status = answer.status
         finally:
-            self._watch.discard(task)
-            ended = monotonic()
-            self.metrics.observe(ended - began, status)
-            if not (self._unstoppable and self._still_busy(task)):
-                self._release()
+            self.ended(task, began, status, entered)
 
-    def _release(self) -> None:
-        if self.limiter.slots:
-            self.limiter.release()
-        else:
-            self.limiter.in_flight -= 1
+    def ended(self, task: Any, began: float, status: int, entered: bool) -> None:
+        """Count a request, and free its slot; after a timeout only when the thread, which cannot be stopped, ends too."""
+        self.watch.discard(task)
+        self.metrics.observe(monotonic() - began, status)
+        if entered:
+            call = self._given_up.pop(task, None) if self._given_up else None
+            if call is None or not Threads.when_ended(call, self.limiter.release):
+                self.limiter.release()
 
-    def _still_busy(self, task: Any) -> bool:
-        """After a timeout a thread cannot be stopped: its slot is free when it ends, not before."""
-        future = self._unstoppable.pop(task, None)
-        return future is not None and self._threads.when_ended(future, self._release)
-
-    async def _slot(self, send: Any) -> bool:
+    async def queue(self, task: Any, receive: Any) -> Answer | None:
+        """Wait for a slot: None when it is there, otherwise the answer. `receive` None: a disconnect does not show."""
+        if receive is not None:
+            self.watch.listen(task, receive)
         try:
-            await self.limiter.acquire()
+            await self.limiter.wait()
         except Full:
-            await self._send(refusal(503, "every slot is taken and the queue is full", (b"retry-after", b"1")), send)
-            self.metrics.observe(0.0, 503)
-            return False
-        return True
+            return refusal(503, "every slot is taken and the queue is full", (b"retry-after", b"1"))
+        except asyncio.CancelledError as exc:
+            return self.cut(task, exc)
+        if self._blocking:
+            self.watch.deaf(task)
+        return None
 
-    async def _rest(self, scope: Any, body: bytes, message: Any, receive: Any) -> bytes | Answer | None:
-        """Read a body of several messages; None when the caller is gone."""
-        limit = self.config.body_limit
-        too_large = refusal(413, f"a body of more than {limit} bytes is not accepted", _CLOSE)
-        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        if declared.isdigit() and int(declared) > limit:
-            return too_large
-        chunks, size = [body], len(body)
-        while message.get("more_body"):
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            if size > limit:
-                return too_large
-        return too_large if size > limit else b"".join(chunks) if message["type"] == "http.request" else None
+    def cut(self, task: Any, exc: asyncio.CancelledError, call: asyncio.Future[Any] | None = None) -> Answer:
+        """Answer for a cancelled task; `call` is what a thread was doing for it. Raises `exc` unless we cancelled it."""
+        why = self.watch.why(task)
+        if why is None:
+            if task.cancelling():
+                raise exc
+            return failed(exc)  # the handler's own doing
+        if call is not None:
+            self._given_up[task] = call
+        return late(self.config.request_timeout) if why is LATE else gone()
 
-    def _read(self, scope: Any, body: bytes) -> tuple[Event | list[Event], Wish]:
-        """Turn a request into its event, or a batch into its events. Errors: EventError."""
-        headers = dict(scope["headers"])
-        content_type = headers.get(b"content-type", b"")
-        if _MARKS.isdisjoint(headers) and content_type[:23].lower() != b"application/cloudevents":
-            return Event.of(scope, body, decoder(content_type)(body) if body else b"", None), wish(headers)
-        mode = binding.is_event(scope["headers"])
-        if mode is Mode.BATCH:
-            return [_event(scope, envelope) for envelope in binding.read_batch(body)], wish(headers)
-        return _event(scope, binding.read(scope["headers"], body)), wish(headers)
+    async def _answer_batch(self, calls: list[Event], task: Any) -> Answer:
+        return await batch.respond(
+            calls,
+            lambda call, wanted: self._answer(call, wanted, task),
+            lambda: self.watch.why(task) is not None,
+        )
 
-    async def _batch(self, calls: list[Event], task: Any) -> Answer | None:
-        """Answer a batch: 202 if every event was taken, else the worst status and a list that says which failed."""
-        rows, worst = [], 202
-        for call in calls:
-            answer = await self._answer(call, Wish(reply=True), task)
-            if answer is None:
-                return None
-            worst = max(worst, answer.status)
-            rows.append({**_identity(call), "status": answer.status})
-        return Answer(202, []) if worst < 300 else Answer(worst, [_JSON], to_json({"events": rows}))
-
-    async def _answer(self, call: Event, wanted: Wish, task: Any) -> Answer | None:
-        """Call the handler; every end of the call is an answer. None when the caller is gone."""
+    async def _answer(self, call: Event, wanted: Wish, task: Any) -> Answer:
+        """Call the handler; every end of the call is an answer."""
         CURRENT.set(call)
-        future: asyncio.Future[Any] | None = None
+        running: asyncio.Future[Any] | None = None
         try:
             if self._blocking:
-                future = self._threads.call(self._call, *self._arguments(call))
-                value = await future
+                running = self._threads.call(self._call, *((self.context, call) if self._two else (call,)))
+                value = await running
             else:
                 value = self._call(self.context, call) if self._two else self._call(call)
             if isinstance(value, Awaitable):
                 value = await value
             if call.envelope is None:
                 return plain(value, wanted)
-            return to_event(value, wanted, call.envelope, self.config.function)
-        except asyncio.CancelledError:
-            why = self._watch.why(task)
-            if why is LATE:
-                if future is not None:
-                    self._unstoppable[task] = future
-                return refusal(504, f"no answer within {self.config.request_timeout:g} s")
-            if why is GONE:
-                return None
+            answer = to_event(value, wanted, call.envelope, self.config.function)
+            if wanted.reply and answer.stream is not None:
+                await self._exhaust(answer, task)
+            return answer
+        except asyncio.CancelledError as exc:
+            return self.cut(task, exc, running)
+        except GeneratorExit:
             raise
-        except PermanentError as exc:
-            return refusal(exc.status, str(exc) or "the request can never succeed")
-        except TemporaryError as exc:
-            after = ((b"retry-after", b"%d" % max(0, round(exc.delay))),) if exc.delay is not None else ()
-            return refusal(503, str(exc) or "try again later", *after)
         except BaseException as exc:  # SystemExit and KeyboardInterrupt of a handler are its failure, not ours
-            return self._failed(exc)
+            return failed(exc)
 
-    def _arguments(self, call: Event) -> tuple[Any, ...]:
-        return (self.context, call) if self._two else (call,)
+    # Answers
 
-    def _failed(self, exc: BaseException) -> Answer:
-        """Log a handler's exception under a new id, and tell the caller nothing but the id."""
-        identity = uuid.uuid4().hex[:16]
-        fields = {"id": identity, "traceback": frames(exc)}
-        logger.error("handler raised %s: %s", type(exc).__name__, exc, extra={"fields": fields})
-        return refusal(500, "internal error", id=identity)
-
-    async def _send(self, answer: Answer, send: Any) -> None:
+    async def send(self, answer: Answer, send: Any) -> None:
+        """Send an answer that is no stream."""
         headers = answer.headers
-        if self.close_connections or self.draining:
-            headers.append(_CLOSE)
-        elif self.close_next > 0:
-            self.close_next -= 1
-            headers.append(_CLOSE)
-        if answer.stream is not None:
-            await self._send_stream(answer, send)
-            return
+        if self.closing():
+            headers.append(CLOSE)
         if answer.status not in _NO_LENGTH:
             headers.append((b"content-length", b"%d" % len(answer.body)))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _send_stream(self, answer: Answer, send: Any) -> None:
+    def closing(self) -> bool:
+        """Say whether the response that begins now is to close its connection."""
+        if self.close_connections or self.draining:
+            return True
+        if self.close_next > 0:
+            self.close_next -= 1
+            return True
+        return False
+
+    async def _send_stream(self, answer: Answer, receive: Any, send: Any, task: Any) -> None:
         """Send pieces as they come; an error in between cuts the connection, so that nobody takes a part for the whole."""
+        self.watch.listen(task, receive)
         started = False
+
+        async def start() -> None:
+            nonlocal started
+            started = True
+            self.watch.answered(task)
+            headers = [*answer.headers, CLOSE] if self.closing() else answer.headers
+            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+
         try:
-            async for found in pieces(answer.stream, self._threads):
-                if not started:
-                    started = True
-                    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-                await send({"type": "http.response.body", "body": piece(found), "more_body": True})
-        except Exception as exc:
-            failed = self._failed(exc)
+            async with aclosing(self._pieces(answer.stream, task)) as found:
+                async for value in found:
+                    body = piece(value)
+                    if not started:
+                        await start()
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
             if not started:
-                await self._send(failed, send)
-            return
-        if not started:
-            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-        await send({"type": "http.response.body", "body": b""})
-
-    # Handlers that speak ASGI themselves
-
-    async def _forward(self, scope: Any, receive: Any, send: Any) -> None:
-        if self.limiter.slots:
-            if not await self._slot(send):
-                return
+                await start()
+            await send({"type": "http.response.body", "body": b""})
+        except asyncio.CancelledError as exc:
+            instead = self.cut(task, exc)
+        except GeneratorExit:
+            raise
+        except BaseException as exc:
+            instead = failed(exc)
         else:
-            self.limiter.in_flight += 1
-        began = monotonic()
-        exchange = _Exchange(self, scope, receive, send)
-        task = self._watch.add(began, None)
-        try:
-            await exchange.run(task)
-        finally:
-            self._watch.discard(task)
-            ended = monotonic()
-            self.metrics.observe(ended - began, exchange.status)
-            self._release()
-
-    async def _answer_admin(self, scope: Any, receive: Any, send: Any) -> None:
-        if self._admin is None:
-            from trimtab.runtime.admin import routes
-
-            self._admin = routes(self)
-        await self._admin(scope, receive, send)
-
-
-class _Exchange:
-    """One request of a handler that speaks ASGI, watched: its status, its body's size, whether it sends an event."""
-
-    def __init__(self, app: App, scope: Any, receive: Any, send: Any) -> None:
-        self.app, self.scope, self.status, self.size = app, scope, 500, 0
-        self.started = False
-        self._receive, self._send = receive, send
-
-    async def run(self, task: Any) -> None:
-        try:
-            scope = await self._with_event() if self.app.loaded.flavour == "knative" else self.scope
-            await settle(self.app.loaded.call(scope, self.receive, self.send))
-        except EventError as exc:
-            await self.refuse(refusal(400, str(exc), attribute=exc.attribute))
-        except asyncio.CancelledError:
-            if self.app._watch.why(task) is not LATE:  # noqa: SLF001 - its other half
-                raise
-            await self.refuse(refusal(504, f"no answer within {self.app.config.request_timeout:g} s"))
-        except Exception as exc:
-            await self.refuse(self.app._failed(exc))  # noqa: SLF001
-
-    async def _with_event(self) -> Any:
-        """Put the CloudEvent of a request into the scope, as Knative's Python functions expect."""
-        if binding.is_event(self.scope["headers"]) not in (Mode.BINARY, Mode.STRUCTURED):
-            return self.scope
-        body, more = b"", True
-        while more:
-            message = await self.receive()
-            body, more = body + message.get("body", b""), message.get("more_body", False)
-        made = Event.of(self.scope, body, None, binding.read(self.scope["headers"], body))
-
-        async def replay() -> Any:
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        self.receive = replay  # type: ignore[method-assign]
-        return {**self.scope, "event": made.cloudevent}
-
-    async def refuse(self, answer: Answer) -> None:
-        if not self.started:
-            await self.app._send(answer, self.send)  # noqa: SLF001
-
-    async def receive(self) -> Any:
-        message = await self._receive()
-        self.size += len(message.get("body", b""))
-        if self.size > self.app.config.body_limit:
-            raise EventError(f"a body of more than {self.app.config.body_limit} bytes is not accepted")
-        return message
-
-    async def send(self, message: Any) -> None:
-        envelope = None if isinstance(message, dict) else as_envelope(message)
-        if envelope is not None:
-            await self.app._send(event(envelope, Wish()), self.send)  # noqa: SLF001
             return
-        if message["type"] == "http.response.start":
-            self.started, self.status = True, message["status"]
-            if self.app.close_connections or self.app.draining:
-                message = {**message, "headers": [*message.get("headers", []), _CLOSE]}
-        await self._send(message)
+        answer.status = instead.status
+        if not started:
+            await self.send(instead, send)
 
+    async def _exhaust(self, answer: Answer, task: Any) -> None:
+        """Let a stream that nobody wants run to its end, for what it does."""
+        async with aclosing(self._pieces(answer.stream, task)) as found:
+            async for _ in found:
+                pass
+        answer.stream = None
 
-def _event(scope: Any, envelope: Envelope) -> Event:
-    value = None if envelope.data is None else decode(envelope.data, envelope.content_type)
-    return Event.of(scope, envelope.data or b"", value, envelope)
+    def _pieces(self, stream: Any, task: Any) -> Any:
+        return pieces(stream, self._threads, lambda call: self._given_up.__setitem__(task, call))
 
+    # What is not the handler's, or is the handler's own business
 
-def _identity(call: Event) -> dict[str, str]:
-    assert call.envelope is not None
-    return {"source": call.envelope.source, "id": call.envelope.id}
+    async def _pass_on(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await _other(scope, receive, send)
+        elif scope["path"] in ADMIN:
+            if self._admin is None:
+                from trimtab.runtime.admin import routes
+
+                self._admin = routes(self)
+            await self._admin(scope, receive, send)
+        else:
+            await Exchange(self, scope, receive, send).run()
 
 
 async def _other(scope: Any, receive: Any, send: Any) -> None:

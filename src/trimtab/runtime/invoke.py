@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 from trimtab.runtime.threads import Threads
@@ -12,13 +14,18 @@ _END = object()
 
 
 def plan(function: Callable[..., Any]) -> bool:
-    """Decide whether `function` must run in a thread: `def` must (it may block), `async def` and `yield` in it must not."""
-    code = inspect.unwrap(code_of(function))
+    """Decide whether `function` must run in a thread: `def` must, for it may block; `async def` must not.
+
+    A decorator that is a `def` decides for what it wraps: it may call `asyncio.run`.
+    """
+    code = code_of(function)
     return not (inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code))
 
 
 def code_of(function: Any) -> Any:
-    """Give the function behind a callable object."""
+    """Give the function behind a callable object or a `functools.partial`."""
+    while isinstance(function, partial):
+        function = function.func
     return function if inspect.isroutine(function) else type(function).__call__
 
 
@@ -32,19 +39,54 @@ def is_stream(value: Any) -> bool:
     return isinstance(value, (AsyncIterator, Iterator))
 
 
-async def pieces(stream: Any, threads: Threads) -> AsyncIterator[Any]:
-    """Iterate over a stream on the loop; a plain generator's steps run in a thread, for they may block."""
+class _Steps:
+    """A plain iterator whose steps run in threads, for they may block."""
+
+    def __init__(self, stream: Iterator[Any]) -> None:
+        self.stream = stream
+        self.abandoned = False
+        """Nobody waits for the step that is under way: it ends the stream itself."""
+
+    def next(self) -> Any:
+        found = next(self.stream, _END)
+        if self.abandoned:
+            self.close()
+        return found
+
+    def close(self) -> None:
+        if hasattr(self.stream, "close"):
+            self.stream.close()
+
+
+async def pieces(
+    stream: Any, threads: Threads, abandon: Callable[[asyncio.Future[Any]], None]
+) -> AsyncGenerator[Any, None]:
+    """Iterate over a stream on the loop, and close it in any case.
+
+    A plain generator's step cannot be stopped: when the task is cancelled meanwhile, `abandon` gets the thread's call.
+    """
     if isinstance(stream, AsyncIterator):
         try:
-            async for piece in stream:
-                yield piece
+            async for found in stream:
+                yield found
         finally:
             if hasattr(stream, "aclose"):
                 await stream.aclose()
         return
+    steps = _Steps(stream)
     try:
-        while (piece := await threads.call(next, stream, _END)) is not _END:
-            yield piece
+        while True:
+            step = threads.call(steps.next)
+            try:
+                found = await step
+            except asyncio.CancelledError:
+                if step.cancelled():
+                    steps.abandoned = True
+                    abandon(step)
+                raise
+            if found is _END:
+                return
+            yield found
     finally:
-        if hasattr(stream, "close"):
-            await threads.call(stream.close)
+        if not steps.abandoned:
+            await threads.call(steps.close)

@@ -15,16 +15,14 @@ class Full(Exception):
 
 
 class Limiter:
-    """`slots` 0 = no limit. First come, first served.
-
-    `acquire` and `release` of the unlimited case are left to the caller: it only counts `in_flight`.
-    """
+    """`slots` 0 = no limit. First come, first served: `enter`, or where that gives False `wait`; then `release`."""
 
     def __init__(self, slots: int, queue: int | None = None) -> None:
         self.slots = slots
         self.room = slots * QUEUE_PER_SLOT if queue is None else queue
         self.in_flight = 0
         self.on_change: Callable[[], None] | None = None
+        """Called when a slot or the queue has changed; not without a limit."""
         self._queue: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -37,12 +35,19 @@ class Limiter:
         """No slot is free."""
         return 0 < self.slots <= self.in_flight
 
-    async def acquire(self) -> None:
-        """Take a slot, waiting for one if need be. Errors: Full."""
-        if self.in_flight < self.slots:
+    def enter(self) -> bool:
+        """Take a slot, if one is free."""
+        if self.slots:
+            if self.in_flight >= self.slots:
+                return False
             self.in_flight += 1
             self._changed()
-            return
+            return True
+        self.in_flight += 1
+        return True
+
+    async def wait(self) -> None:
+        """Take the next slot that nobody waits for longer. Errors: Full."""
         if len(self._queue) >= self.room:
             raise Full
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -51,15 +56,15 @@ class Limiter:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if not turn.cancelled():
                 self.release()  # the slot was ours already
-            else:
+            elif turn in self._queue:
                 self._queue.remove(turn)
                 self._changed()
             raise
 
     def release(self) -> None:
-        """Give a slot back, or hand it to the request that waited longest."""
+        """Give a slot back, or hand it to the request that has waited longest."""
         while self._queue:
             turn = self._queue.popleft()
             if not turn.done():
@@ -67,7 +72,8 @@ class Limiter:
                 self._changed()
                 return
         self.in_flight -= 1
-        self._changed()
+        if self.slots:
+            self._changed()
 
     def _changed(self) -> None:
         if self.on_change is not None:

@@ -8,11 +8,14 @@ while without any progress (the threads that are awake are blocked in handlers) 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
+
+logger = logging.getLogger("trimtab.threads")
 
 PATIENCE = 0.002
 """Seconds that work may wait without progress before more threads are woken."""
@@ -21,13 +24,14 @@ MOST = 64
 
 
 class _Call:
-    __slots__ = ("arguments", "context", "error", "function", "future", "on_end", "result")
+    __slots__ = ("arguments", "context", "ended", "error", "function", "future", "on_end", "result")
 
     def __init__(self, future: asyncio.Future[Any], function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self.future, self.function, self.arguments = future, function, arguments
         self.context = copy_context()
         self.result: Any = None
         self.error: BaseException | None = None
+        self.ended = False
         self.on_end: Callable[[], None] | None = None
 
 
@@ -49,7 +53,10 @@ class Threads:
         self._closed = False
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
-        """Call in a thread, in a copy of the caller's context. A cancelled future does not stop the thread."""
+        """Call in a thread, in a copy of the caller's context.
+
+        A cancelled future stops a call that has not begun, but not a thread; what it raises then is logged.
+        """
         future = self._loop.create_future()
         call = _Call(future, function, arguments)
         future.call = call  # type: ignore[attr-defined]
@@ -66,7 +73,7 @@ class Threads:
     def when_ended(future: asyncio.Future[Any], then: Callable[[], None]) -> bool:
         """Have `then` called in the loop once the thread is done with a cancelled call; False if it is done already."""
         call: _Call = future.call  # type: ignore[attr-defined]
-        if call.future.done() and not call.future.cancelled():
+        if call.ended:
             return False
         call.on_end = then
         return True
@@ -75,9 +82,8 @@ class Threads:
         """Let the threads end when they have nothing to do."""
         self._closed = True
         with self._lock:
-            for semaphore in self._asleep:
-                semaphore.release()
-            self._asleep.clear()
+            while self._asleep:
+                self._wake()
         if self._watch is not None:
             self._watch.cancel()
 
@@ -123,10 +129,11 @@ class Threads:
                     self._asleep.append(mine)
                 mine.acquire()
                 continue
-            try:
-                call.result = call.context.run(call.function, *call.arguments)
-            except BaseException as exc:
-                call.error = exc
+            if not call.future.cancelled():
+                try:
+                    call.result = call.context.run(call.function, *call.arguments)
+                except BaseException as exc:
+                    call.error = exc
             self._done.append(call)
             if not self._flushing:
                 self._flushing = True
@@ -141,13 +148,21 @@ class Threads:
         while done:
             call = done.popleft()
             self._finished += 1
+            call.ended = True
             if not call.future.done():
-                if call.error is None:
-                    call.future.set_result(call.result)
-                elif isinstance(call.error, StopIteration):
-                    call.future.set_exception(RuntimeError("the handler raised StopIteration"))
-                else:
-                    call.future.set_exception(call.error)
-            elif call.on_end is not None:
+                self._settle(call)
+            elif call.error is not None:
+                call.context.run(logger.error, "a call that was given up raised %r", call.error, exc_info=call.error)
+            if call.on_end is not None:
                 call.on_end()
-            call.error = None  # a traceback holds the call that holds it
+            # The future holds the call, a traceback whatever its frames hold: no cycles are left to the collector.
+            del call.error, call.future, call.on_end
+
+    @staticmethod
+    def _settle(call: _Call) -> None:
+        if call.error is None:
+            call.future.set_result(call.result)
+        elif isinstance(call.error, StopIteration):
+            call.future.set_exception(RuntimeError("the handler raised StopIteration"))
+        else:
+            call.future.set_exception(call.error)

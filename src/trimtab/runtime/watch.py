@@ -16,7 +16,7 @@ EVERY = 0.25
 
 
 class Watch:
-    """The requests of one loop."""
+    """The requests of one loop. A request that is late, or whose caller is gone, has its task cancelled."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
@@ -34,20 +34,30 @@ class Watch:
             self._timer = asyncio.get_running_loop().call_later(self._every, self._look)
         return task
 
+    def answered(self, task: Any) -> None:
+        """It is not late any more, however long the rest of its answer takes."""
+        self._running.pop(task, None)
+
     def discard(self, task: Any) -> None:
         """Watch it no more."""
-        del self._running[task]
-        if self._listening and (listener := self._listening.pop(task, None)) is not None:
-            listener.cancel()
+        self._running.pop(task, None)
+        self.deaf(task)
         if self._why:
             self._why.pop(task, None)
 
+    def listen(self, task: Any, receive: Any) -> None:
+        """Notice from now on when its caller goes; nothing else may read from `receive`."""
+        if task not in self._listening:
+            self._listening[task] = asyncio.ensure_future(self._listen(task, receive))
+
+    def deaf(self, task: Any) -> None:
+        """Do not notice any more when its caller goes."""
+        if self._listening and (listener := self._listening.pop(task, None)) is not None:
+            listener.cancel()
+
     def why(self, task: Any) -> str | None:
         """Say why a task was cancelled: LATE, GONE, or None where it was not us."""
-        found = self._why.get(task)
-        if found is not None:
-            task.uncancel()
-        return found
+        return self._why.get(task)
 
     def _look(self) -> None:
         self._timer = None
@@ -58,16 +68,18 @@ class Watch:
             if now - began < self._every:
                 break
             if self._timeout and now - began >= self._timeout:
-                if task not in self._why:
-                    self._why[task] = LATE
-                    task.cancel()
-            elif receive is not None and task not in self._listening:
-                self._listening[task] = asyncio.ensure_future(self._listen(task, receive))
+                self._cancel(task, LATE)
+            elif receive is not None:
+                self.listen(task, receive)
         self._timer = asyncio.get_running_loop().call_later(self._every, self._look)
 
     async def _listen(self, task: Any, receive: Any) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        if task in self._running and task not in self._why:
-            self._why[task] = GONE
+        if task in self._listening:
+            self._cancel(task, GONE)
+
+    def _cancel(self, task: Any, why: str) -> None:
+        if task not in self._why:
+            self._why[task] = why
             task.cancel()

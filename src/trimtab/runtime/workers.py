@@ -44,7 +44,7 @@ class Workers:
         started = time.monotonic()
         self.app = App(self.loaded, self.replica.config)
         try:
-            asyncio.run(self.app.startup())
+            asyncio.run(self.app.prepare())
         except HandlerError as exc:
             return self.replica._fail(exc)  # noqa: SLF001 - one noun in two modules
         self.replica.phases["init"] = time.monotonic() - started
@@ -72,7 +72,6 @@ class Workers:
         """Be a worker; return the exit code."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        self.app.adopt(self.replica.emitter(), index)
 
         def ready(app: App) -> None:
             app.ready = True
@@ -81,7 +80,7 @@ class Workers:
 
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(self.app.open())
+                runner.run(self.app.adopt(self.replica.emitter(), index))
                 return runner.run(self.replica.answer(self.app, control, ready, index))
         finally:
             sys.stdout.flush()
