@@ -99,6 +99,10 @@ class Exchange:
         if self._refused:
             return
         if message["type"] == "http.response.start":
+            if message["status"] < 300 and not _is_event(message) and self._wants_event():
+                # A broker retries a 2xx that is not a CloudEvent, so it is told what it needs: that this was taken.
+                await self._refuse(Answer(202, []))
+                return
             self._begin(message["status"])
             if self._app.closing():
                 message = {**message, "headers": [*message.get("headers", ()), CLOSE]}
@@ -116,6 +120,10 @@ class Exchange:
             self._begin(status)
             await self._app.send(answer, self._send)
 
+    def _wants_event(self) -> bool:
+        headers = self._scope["headers"]
+        return binding.is_event(headers) is not Mode.NONE and wish(dict(headers)).reply
+
     async def _refuse(self, answer: Answer) -> None:
         """Answer instead of the handler; where it has begun to answer, the connection is cut."""
         self._refused = True
@@ -127,6 +135,13 @@ class Exchange:
     def _begin(self, status: int) -> None:
         self._started, self._status = True, status
         self._app.watch.answered(self._task)
+
+
+def _is_event(message: Any) -> bool:
+    """Tell whether the headers of an ASGI response are those of a CloudEvent."""
+    return binding.is_event(
+        [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
+    ) is not (Mode.NONE)
 
 
 class Send:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import uuid
 from typing import Any
 
@@ -37,7 +38,7 @@ def failed(exc: BaseException) -> Answer:
     if isinstance(exc, PermanentError):
         return refusal(_status(exc.status, 400), str(exc) or "the request can never succeed")
     if isinstance(exc, TemporaryError):
-        after = ((b"retry-after", b"%d" % max(0, round(exc.delay))),) if exc.delay is not None else ()
+        after = ((b"retry-after", b"%d" % max(0, math.ceil(exc.delay))),) if exc.delay is not None else ()
         return refusal(503, str(exc) or "try again later", *after)
     if type(exc).__name__ == "ExceptionWithResponse" and is_status(getattr(exc, "status_code", None)):
         return _nuclio(exc)
