@@ -31,21 +31,20 @@ _OLD_MARKS = (b"\xc4\x02nd", b"\xa2nd")
 
 
 def encode(value: Any) -> Any:
-    """Msgspec's hook for what it does not know. Errors: TypeError."""
+    """Give the msgpack form of arrays and data frames, NotImplemented for anything else.
+
+    Errors: TypeError for an array of objects.
+    """
     root = type(value).__module__.partition(".")[0]
     if root == "pandas" and hasattr(value, "columns"):
         return {str(name): _column(value[name]) for name in value.columns}
-    if root == "pandas" and hasattr(value, "to_numpy"):
+    if root == "pandas" and hasattr(value, "tolist"):
         return _column(value)
     if root == "numpy" and _is_scalar(value):
-        return value.item()
+        return NotImplemented
     if hasattr(value, "__array__"):
         return _extension(value)
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    raise TypeError(
-        f"a handler's answer holds {type(value).__module__}.{type(value).__qualname__}, which has no msgpack form"
-    )
+    return NotImplemented
 
 
 def _is_scalar(value: Any) -> bool:
@@ -55,7 +54,7 @@ def _is_scalar(value: Any) -> bool:
 
 
 def _column(series: Any) -> Any:
-    array = series.to_numpy()
+    array = series.__array__()
     return series.tolist() if array.dtype.hasobject else array
 
 
@@ -135,8 +134,10 @@ def _text(dtype: Any) -> Any:
 
 
 def _array(dtype: Any, shape: Any, order: Any, content: memoryview, start: int) -> Any:
-    import numpy as np
-
+    try:
+        import numpy as np
+    except ImportError as exc:
+        raise EventError("an array: this function does not have numpy, so it takes none") from exc
     # numpy reads a single -1 as "whatever fits", which would take padding, or a message cut short, for data.
     if not isinstance(shape, list | tuple) or not all(type(length) is int and length >= 0 for length in shape):
         raise EventError(f"an array's shape: found {shape!r}, allowed: a list of lengths, each 0 or more")

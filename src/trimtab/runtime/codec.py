@@ -144,12 +144,15 @@ def _weight(parameters: list[str]) -> float:
 
 
 def _plain(value: Any) -> Any:
-    """Give JSON's form of what msgspec does not know."""
+    """Give the form of what msgspec does not know."""
     if isinstance(value, str):
         return str(value)
     root = type(value).__module__.partition(".")[0]
     if root == "numpy":
-        return value.tolist()
+        found = value.tolist()
+        if type(found) is type(value):  # of longdouble there is no Python form
+            raise _formless(value)
+        return found
     if root == "pandas":
         return _plain_pandas(value)
     if root == "cloudevents":
@@ -161,7 +164,13 @@ def _plain(value: Any) -> Any:
         return value.model_dump(mode="json")
     if hasattr(value, "__array__"):
         return value.__array__().tolist()
-    raise TypeError(f"a handler's answer holds {_name(value)}, which has no JSON form")
+    raise _formless(value)
+
+
+def _packed(value: Any) -> Any:
+    """Give the msgpack form of what msgspec does not know."""
+    found = arrays.encode(value)
+    return _plain(value) if found is NotImplemented else found
 
 
 def _plain_pandas(value: Any) -> Any:
@@ -173,7 +182,11 @@ def _plain_pandas(value: Any) -> Any:
         return value.tolist()
     if _name(value).endswith(".NAType"):
         return None
-    raise TypeError(f"a handler's answer holds {_name(value)}, which has no JSON form")
+    raise _formless(value)
+
+
+def _formless(value: Any) -> TypeError:
+    return TypeError(f"a handler's answer holds {_name(value)}, which cannot be written as JSON or msgpack")
 
 
 def _name(value: Any) -> str:
@@ -184,7 +197,7 @@ parse_json: Callable[[bytes | str], Any] = msgspec.json.Decoder().decode
 to_json: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=_plain).encode
 """Write a value as JSON: arrays as nested lists, data frames as a list of records, NaN as null. Errors: TypeError."""
 parse_msgpack: Callable[[bytes], Any] = msgspec.msgpack.Decoder(ext_hook=arrays.decode).decode
-write_msgpack: Callable[[Any], bytes] = msgspec.msgpack.Encoder(enc_hook=arrays.encode).encode
+write_msgpack: Callable[[Any], bytes] = msgspec.msgpack.Encoder(enc_hook=_packed).encode
 _DECODERS: dict[Kind, Callable[[bytes, str], Any]] = {
     Kind.JSON: _from_json,
     Kind.MSGPACK: _from_msgpack,

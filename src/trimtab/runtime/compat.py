@@ -21,10 +21,10 @@ class _Finder(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         from trimtab.runtime.context import Context, Logger
         from trimtab.runtime.event import Event, TriggerInfo
-        from trimtab.runtime.response import Response
+        from trimtab.runtime.response import ExceptionWithResponse, Response
 
-        names = {"Context": Context, "Event": Event, "Logger": Logger, "Response": Response, "TriggerInfo": TriggerInfo}
-        vars(module).update(names)
+        for known in (Context, Event, ExceptionWithResponse, Logger, Response, TriggerInfo):
+            setattr(module, known.__name__, known)
 
 
 def install() -> None:

@@ -25,12 +25,18 @@ class Logger:
 
     def __init__(self, name: str = "function") -> None:
         self._logger = logging.getLogger(name)
+        self._bound: dict[str, Any] = {}
+
+    def bind(self, **fields: Any) -> None:
+        """Have these fields in every record from now on."""
+        self._bound.update(fields)
 
     def _log(self, level: int, message: Any, arguments: tuple[Any, ...], fields: dict[str, Any] | None = None) -> None:
         if not self._logger.isEnabledFor(level):
             return
         if arguments and "%" not in str(message):
             message, arguments = " ".join(map(str, (message, *arguments))), ()
+        fields = {**self._bound, **(fields or {})}
         self._logger.log(level, message, *arguments, extra={"fields": fields} if fields else None)
 
     def debug(self, message: Any, *arguments: Any) -> None:
@@ -53,7 +59,7 @@ class Logger:
 
     def exception(self, message: Any, *arguments: Any) -> None:
         """Log a fault with the exception that is being handled."""
-        self._logger.exception(message, *arguments)
+        self._logger.exception(message, *arguments, extra={"fields": self._bound} if self._bound else None)
 
     def debug_with(self, message: Any, *arguments: Any, **fields: Any) -> None:
         """Log with fields of their own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,29 +20,23 @@ PING = "dev.knative.sources.ping"
 """The type of Knative's PingSource, and of our cron trigger."""
 
 
-class Headers(Mapping[str, str]):
+class Headers(dict[str, str]):
     """A request's headers: looked up in any case, listed in lower case; a header given twice is joined by a comma."""
 
     def __init__(self, pairs: list[tuple[bytes, bytes]]) -> None:
-        self._values: dict[str, str] = {}
         for name, value in pairs:
             key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-            self._values[key] = f"{self._values[key]}, {text}" if key in self._values else text
+            self[key] = f"{self[key]}, {text}" if key in self else text
 
     def __getitem__(self, name: str) -> str:
-        return self._values[name.lower()]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
+        return super().__getitem__(name.lower())
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower() in self._values
+        return isinstance(name, str) and super().__contains__(name.lower())
 
-    def __repr__(self) -> str:
-        return f"Headers({self._values!r})"
+    def get(self, name: str, default: Any = None) -> Any:
+        """Give a header, or the default."""
+        return super().get(name.lower(), default)
 
 
 class TriggerInfo:
@@ -102,6 +96,7 @@ class Event:
             "size": size,
             "timestamp": timestamp,
             "url": url,
+            "type": more.pop("_type", None),
             **more,
         }
         self.__dict__.update({name: value for name, value in given.items() if value is not None})
@@ -132,7 +127,8 @@ class Event:
 
     def get_header(self, name: str, default: str | None = None) -> str | None:
         """Give a header, whatever its case."""
-        return self.headers.get(name, default)
+        found: str | None = self.headers.get(name, default)
+        return found
 
     @cached_property
     def fields(self) -> dict[str, str]:
@@ -147,7 +143,7 @@ class Event:
         """Of the body; a CloudEvent's `datacontenttype`."""
         if self.envelope is not None:
             return self.envelope.content_type
-        return self.headers.get("content-type", "")
+        return str(self.headers.get("content-type", ""))
 
     @cached_property
     def size(self) -> int:

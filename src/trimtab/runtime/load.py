@@ -1,10 +1,12 @@
 """Find a function's handler and say what kind it is.
 
 Supported: `handler(context, event)` (Nuclio), `handler(event)`, ASGI applications (a function of scope, receive and send,
-a Starlette or FastAPI object), Knative's Python functions (`new()` that gives an object with `handle(scope, receive,
-send)` and perhaps `start`, `stop`, `alive`, `ready`), and a class whose instances are called with (context, event) or
-(event). Each may be `def` or `async def`, and may yield to stream. functions-framework's `f(request)` is not
-supported: its request is Flask's.
+a Starlette or FastAPI object), Knative's Python functions (`handle(scope, receive, send)`, or `new()` that gives an object
+with such a method and perhaps `start`, `stop`, `alive`, `ready`), and a class whose instances are called with (context, event) or
+(event). Each may be `def` or `async def`, and may yield to stream.
+
+Not supported: functions-framework's `f(request)`, whose request is Flask's, and of Nuclio what belongs to its cluster:
+`context.platform` (`call_function`, `explicit_ack`) and batches of events in one call.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ from trimtab.runtime.invoke import code_of
 
 _USUAL = ("handler", "main", "handle", "new", "app")
 """Names that are looked for, in this order, when the spec names a module alone."""
+_CONTEXT = ("context", "ctx", "_context", "_ctx", "_")
+_RUNTIME = str(Path(__file__).parent)
+_MACHINERY = str(Path(importlib.__file__).parent)
 
 
 class Loaded(Struct, kw_only=True):
@@ -52,43 +57,74 @@ def load(handler: str, directory: Path, *, job: bool = False) -> Loaded:
     """
     compat.install()
     location, _, name = handler.partition(":")
-    if location.endswith(".py"):
-        path = (directory / location).absolute()
-        directory, location = path.parent, path.stem
     if not location:
         raise ModuleMissing("no handler is named: give module:name, or a file")
-    module = _module(location, directory)
+    module = _module(location, directory.absolute())
     found = _named(module, name) if name else _usual(module)
     if job and callable(found[1]):
         return Loaded(flavour="event", call=found[1], name=found[0])
     return _classify(found[1], found[0], module)
 
 
-def _module(name: str, directory: Path) -> ModuleType:
-    folder = str(directory.absolute())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+def _module(location: str, folder: Path) -> ModuleType:
+    name, file = location, _file(location, folder)
+    if location.endswith(".py"):
+        file = folder / location
+        name, folder = file.stem, file.parent
+        if not file.is_file():
+            raise _missing(f"no file {location!r}", folder)
+    sys.path[:] = [str(folder), *(entry for entry in sys.path if entry != str(folder))]
     importlib.invalidate_caches()
-    if not _exists(name):
-        files = sorted(path.stem for path in directory.glob("*.py"))
-        raise ModuleMissing(f"no module {name!r} in {folder}; there is {', '.join(files) or 'no .py file'}")
-    loaded = sys.modules.get(name)
-    if loaded is not None and not str(getattr(loaded, "__file__", "")).startswith(folder):
-        # A file named like a library that is loaded already: the file is what was asked for.
-        del sys.modules[name]
     try:
+        if file is not None and (not name.isidentifier() or _is_taken(name, file)):
+            return _from_file(name, file)
         return importlib.import_module(name)
     except HandlerError:
         raise
+    except ModuleNotFoundError as exc:
+        if exc.name is not None and f"{name}.".startswith(f"{exc.name}."):
+            raise _missing(f"no module {name!r}", folder) from None
+        raise _broken(name, exc) from exc
     except BaseException as exc:
-        raise ImportFailed(f"{name!r} failed while it was imported: {_oneline(exc)}", frames(exc)) from exc
+        raise _broken(name, exc) from exc
 
 
-def _exists(name: str) -> bool:
+def _file(name: str, folder: Path) -> Path | None:
+    """Find the file of a module that stands in the folder itself; None for one in a package, or in no file there."""
+    found = (folder / f"{name}.py", folder / name / "__init__.py")
+    return next((file for file in found if name.isidentifier() and file.is_file()), None)
+
+
+def _missing(what: str, folder: Path) -> ModuleMissing:
+    files = sorted(path.stem for path in folder.glob("*.py"))
+    return ModuleMissing(f"{what} in {folder}; there is {', '.join(files) or 'no .py file'}")
+
+
+def _broken(name: str, exc: BaseException) -> ImportFailed:
+    return ImportFailed(f"{name!r} failed while it was imported: {_oneline(exc)}", frames(exc))
+
+
+def _is_taken(name: str, file: Path) -> bool:
+    """Tell whether a module of this name is loaded from elsewhere: of a library, or of another folder."""
+    if name in sys.builtin_module_names:
+        return True
+    loaded = sys.modules.get(name)
+    return loaded is not None and Path(getattr(loaded, "__file__", None) or "").resolve() != file.resolve()
+
+
+def _from_file(name: str, file: Path) -> ModuleType:
+    """Load a file whose name is another module's, or none that can be imported, without taking the other's place."""
+    name = f"function_{name}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
-        return name in sys.modules
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def _oneline(exc: BaseException) -> str:
@@ -101,11 +137,11 @@ def frames(exc: BaseException) -> str:
     kept = exc.__traceback__
     while kept is not None and _is_ours(kept.tb_frame.f_code.co_filename):
         kept = kept.tb_next
-    return "".join(traceback.format_exception(type(exc), exc, kept))
+    return "".join(traceback.format_exception(type(exc), exc, kept or exc.__traceback__))
 
 
 def _is_ours(filename: str) -> bool:
-    return "importlib" in filename or str(Path(__file__).parent) in filename
+    return filename.startswith(("<frozen importlib", _MACHINERY, _RUNTIME))
 
 
 def _named(module: ModuleType, name: str) -> tuple[str, Any]:
@@ -159,7 +195,8 @@ def _classify(found: Any, name: str, module: ModuleType) -> Loaded:
     if parameters[:3] == ["scope", "receive", "send"] or (
         len(parameters) == 3 and inspect.iscoroutinefunction(code_of(found))
     ):
-        return Loaded(flavour="asgi", call=found, init=init, instance=instance, name=name)
+        flavour: Literal["asgi", "knative"] = "knative" if getattr(found, "__name__", "") == "handle" else "asgi"
+        return Loaded(flavour=flavour, call=found, init=init, instance=instance, name=name)
     if len(parameters) not in (1, 2):
         wanted = "(context, event), (event) or (scope, receive, send)"
         raise NameMissing(f"{module.__name__}:{name} takes ({', '.join(parameters)}); a handler takes {wanted}")
@@ -180,10 +217,16 @@ def _knative(instance: Any, name: str) -> Loaded:
 
 
 def _positional(found: Any) -> list[str]:
-    """List the parameters that must be given by position."""
+    """List the parameters that are to be given by position: those without a default, and an event that has one."""
     try:
-        parameters = inspect.signature(found).parameters.values()
+        parameters = list(inspect.signature(found).parameters.values())
     except (TypeError, ValueError):
         return ["context", "event"]
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [p.name for p in parameters if p.kind in kinds and p.default is p.empty]
+    names = [p.name for p in parameters if p.kind in kinds]
+    needed = [p.name for p in parameters if p.kind in kinds and p.default is p.empty]
+    if len(needed) < 2 and any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return ["context", "event"]  # a decorator that passes on whatever comes
+    if len(needed) < 2 and names[:1] and names[0] in _CONTEXT:
+        return names[:2]
+    return needed

@@ -28,7 +28,7 @@ class JsonFormatter(logging.Formatter):
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "message": record.getMessage(),
+            "message": _message(record),
             "function": self.function,
             "revision": self.revision,
         }
@@ -40,7 +40,26 @@ class JsonFormatter(logging.Formatter):
         fields = getattr(record, "fields", None)
         if fields:
             line = {**fields, **line} if line.keys() & fields.keys() else {**line, **fields}
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        try:
+            return msgspec.json.encode(line, enc_hook=str).decode()
+        except Exception:
+            # What JSON has no place for, a lone surrogate for one, must not cost the record.
+            return msgspec.json.encode({name: _shown(value) for name, value in line.items()}).decode()
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:
+        return f"{_shown(record.msg)} {_shown(record.args)}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception:
+        text = f"({type(value).__name__} that cannot be shown)"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def configure(config: ReplicaConfig) -> None:

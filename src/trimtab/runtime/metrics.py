@@ -50,13 +50,20 @@ class Metrics:
         for phase, seconds in self.phases.items():
             lines.append(f'trimtab_cold_start_seconds{{{self.labels},phase="{phase}"}} {seconds:.6f}')
         if emitter is not None:
-            lines.append("# TYPE trimtab_emitted_events_total counter")
-            counters = emitter.counters()
-            for state in ("sent", "queued", "spilled", "dropped"):
-                lines.append(
-                    f'trimtab_emitted_events_total{{{self.labels},state="{state}"}} {getattr(counters, state)}'
-                )
+            lines += self._events(emitter)
         return "\n".join(lines) + "\n"
+
+    def _events(self, emitter: Emitter) -> list[str]:
+        counters = emitter.counters()
+        total, held = "trimtab_emitted_events_total", "trimtab_held_events"
+        return [
+            f"# TYPE {total} counter",
+            f'{total}{{{self.labels},state="sent"}} {counters.sent}',
+            f'{total}{{{self.labels},state="dropped"}} {counters.dropped}',
+            f"# TYPE {held} gauge",
+            f'{held}{{{self.labels},place="memory"}} {counters.queued}',
+            f'{held}{{{self.labels},place="disk"}} {counters.spilled}',
+        ]
 
     def _gauge(self, name: str, value: int) -> list[str]:
         return [f"# TYPE trimtab_{name} gauge", f"trimtab_{name}{{{self.labels}}} {value}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -45,22 +46,35 @@ def bind(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, An
     return {name: convert(name, value, hints.get(name, Any)) for name, value in given.items()}
 
 
+class _Unknown(Exception):
+    """An annotation that msgspec has no idea of."""
+
+
 def convert(name: str, value: Any, annotation: Any) -> Any:
-    """Convert one value to its annotation. Errors: SpecError."""
+    """Convert one value to its annotation; what no text can become (a DataFrame) stays as it is. Errors: SpecError."""
     if annotation in (Any, inspect.Parameter.empty) or (annotation is str and isinstance(value, str)):
         return value
+    text = str(value) if isinstance(value, str | PurePath) else None
     try:
-        return msgspec.convert(value, annotation, strict=not isinstance(value, str))
-    except TypeError:
-        return value  # an annotation msgspec has no idea of, a DataFrame for one: the handler's own business
+        return msgspec.convert(value if text is None else text, annotation, strict=text is None, dec_hook=_special)
+    except (TypeError, _Unknown):
+        return value
     except msgspec.ValidationError as exc:
-        if isinstance(value, str):
+        if text is not None:
             try:
-                return msgspec.json.decode(value.encode(), type=annotation, strict=False)
+                return msgspec.json.decode(text.encode(), type=annotation, strict=False, dec_hook=_special)
             except msgspec.DecodeError:
                 pass
         wanted = getattr(annotation, "__name__", None) or str(annotation)
         raise SpecError(f"parameter {name}", value, f"a value of type {wanted}") from exc
+
+
+def _special(annotation: Any, value: Any) -> Any:
+    if isinstance(value, annotation):
+        return value
+    if issubclass(annotation, PurePath) and isinstance(value, str):
+        return annotation(value)
+    raise _Unknown
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

@@ -32,3 +32,11 @@ class Response:
             f"Response(status_code={self.status_code!r}, content_type={self.content_type!r}, "
             f"headers={self.headers!r}, body={self.body!r})"
         )
+
+
+class ExceptionWithResponse(OSError):
+    """Raised by a handler to end with this status and body; Nuclio's SDK has it under the same name."""
+
+    def __init__(self, status_code: int, body: Any = None, content_type: str | None = None) -> None:
+        super().__init__(f"status {status_code}")
+        self.status_code, self.body, self.content_type = status_code, body, content_type
