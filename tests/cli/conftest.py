@@ -96,7 +96,9 @@ class MemoryTarget(LocalTarget):
         for stage in stages:
             if progress is not None:
                 progress(stage)
-        return Deployment(name=name, revision=revision, url=url, stages=stages, warnings=["volumes are not used"] * force)
+        return Deployment(
+            name=name, revision=revision, url=url, stages=stages, warnings=["volumes are not used"] * force
+        )
 
     def get(self, name: str) -> FunctionInfo:
         if name not in self.deployed:

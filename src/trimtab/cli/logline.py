@@ -42,12 +42,13 @@ def _record(line: str) -> dict[str, Any] | None:
 
 def _clock(moment: Any) -> str:
     try:
-        when = (
-            datetime.fromtimestamp(moment) if isinstance(moment, int | float) else datetime.fromisoformat(str(moment))
-        )
-    except (ValueError, OverflowError):
+        if isinstance(moment, int | float):
+            when = datetime.fromtimestamp(moment)
+        else:
+            when = datetime.fromisoformat(str(moment)).astimezone()
+    except (ValueError, OverflowError, OSError):
         return "--:--:--.---"
-    return when.astimezone().strftime("%H:%M:%S.%f")[:-3]
+    return when.strftime("%H:%M:%S.%f")[:-3]
 
 
 def _number(record: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -89,6 +90,7 @@ def _guarded(run: Callable[[], Any]) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else Exit.OK
     except (click.Abort, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the second Ctrl-C of an impatient user comes while we leave
         return Exit.INTERRUPTED
     except BrokenPipeError:
         return _reader_gone()
