@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
-import sys
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -226,17 +228,6 @@ def hello(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run Python, as a user would, in the working directory of the test."""
-
-    def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, **options)
-
-    return run
-
-
 class Recorder(ThreadingHTTPServer):
     """A web server that keeps the requests it gets, and answers with `answer`: status, headers, body."""
 
@@ -292,3 +283,26 @@ def document() -> Callable[[Result], Any]:
         return json.loads(result.stdout)
 
     return read
+
+
+@pytest.fixture
+def on_terminal() -> Callable[[list[str], dict[str, str]], bytes]:
+    """Run a command on a terminal of its own."""
+    return _on_terminal
+
+
+def _on_terminal(command: list[str], environ: dict[str, str]) -> bytes:
+    """Run a command whose streams are a terminal; give what it printed there."""
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, env=environ)
+    os.close(terminal)
+    output, deadline = b"", time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            chunk = os.read(controller, 65536)
+        except OSError:  # EIO: the other side is closed
+            break
+        output += chunk
+    process.wait()
+    os.close(controller)
+    return output

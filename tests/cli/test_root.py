@@ -6,8 +6,8 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -234,25 +234,9 @@ def test_help_imports_no_spec_and_no_target() -> None:
 
 
 @pytest.mark.parametrize(("variable", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_colour_on_a_terminal_can_be_turned_off(variable: str, value: str) -> None:
+def test_colour_on_a_terminal_can_be_turned_off(variable: str, value: str, on_terminal: Any) -> None:
     environ = {**os.environ, "TERM": "xterm", "PYTHONWARNINGS": "ignore"}
     environ.pop("NO_COLOR", None)
     command = [sys.executable, "-m", "trimtab", "nothing"]
-    assert b"\x1b[31m" in _on_terminal(command, environ)
-    assert b"\x1b[" not in _on_terminal(command, {**environ, variable: value})
-
-
-def _on_terminal(command: list[str], environ: dict[str, str]) -> bytes:
-    controller, terminal = pty.openpty()
-    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, env=environ)
-    os.close(terminal)
-    output, deadline = b"", time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            chunk = os.read(controller, 65536)
-        except OSError:  # EIO: the other side is closed
-            break
-        output += chunk
-    process.wait()
-    os.close(controller)
-    return output
+    assert b"\x1b[31m" in on_terminal(command, environ)
+    assert b"\x1b[" not in on_terminal(command, {**environ, variable: value})
