@@ -110,7 +110,7 @@ _KINDS = {
     "any": (r"\.\.\.", r"[^\n]*", False),
 }
 _VOLATILE = re.compile("|".join(f"(?P<{name}>{kind[0]})" for name, kind in _KINDS.items()))
-_UNIT = re.compile(r"(ms|s|m|h|d)(?= ago|\b)")
+_UNIT = re.compile(r" ?(?:ms|s|m|h|d)\b")
 
 
 class Session:
@@ -228,7 +228,7 @@ class Session:
                 names[value] = f"n{len(names)}"
                 pattern += f"(?P<{names[value]}>{wanted})"
             elif found.lastgroup == "span" and (unit := _UNIT.match(line, end)):
-                pattern, end = rf"{pattern}{wanted}(?:ms|s|m|h|d)", unit.end()
+                pattern, end = rf"{pattern}{wanted} ?(?:ms|s|m|h|d)", unit.end()
             else:
                 pattern += wanted
         return rf"{pattern}{re.escape(line[end:])}\n"
