@@ -174,9 +174,9 @@ def test_a_job_is_run_cancelled_and_remembered(shell: Shell) -> None:
 
 def test_dev_deploys_on_save_and_survives_what_does_not_import(shell: Shell) -> None:
     source = shell.folder / "hello.py"
-    source.write_text(version(1))
+    source.write_text("print('imported')\n" + version(1))
     with shell.running("dev", "hello.py", code=130) as printed:
-        until(lambda: "hello-00001 is ready" in printed(), printed)
+        until(lambda: "hello-00001 is ready" in printed() and "imported" in printed(), printed)
         source.write_text("import nothing_of_this_name\n")
         until(lambda: "Serving: hello-00001 (100%)" in printed(), printed)
         source.write_text(version(3))

@@ -12,7 +12,7 @@ from trimtab.cli.logline import render
 from trimtab.cli.options import function_options, target_option
 from trimtab.cli.root import tell
 from trimtab.cli.session import Session
-from trimtab.errors import TrimtabError
+from trimtab.errors import NotFound, TrimtabError
 
 if TYPE_CHECKING:
     from trimtab.cli.changes import Changes
@@ -42,7 +42,8 @@ def dev(session: Session, source: str, changes: Changes, clean: bool, target: st
     watched = Watched(path)
     place = session.target(target, start=True)
     name = changes.apply(read(source)).metadata.name
-    followed = Followed(lambda: session.target(target).logs(name, follow=True, tail=0))
+    tails = iter([0] if _is_there(place, name) else [None])  # of a new function, what it says while it starts too
+    followed = Followed(lambda: session.target(target).logs(name, follow=True, tail=next(tails, 0)))
     try:
         _again(place, source, changes)
         while True:
@@ -52,9 +53,17 @@ def dev(session: Session, source: str, changes: Changes, clean: bool, target: st
             if watched.changed():
                 _again(place, source, changes)
     finally:
-        if clean:
+        if clean and _is_there(place, name):
             place.delete(name)
             out.note(f"{name} is deleted")
+
+
+def _is_there(place: Target, name: str) -> bool:
+    try:
+        place.get(name)
+    except NotFound:
+        return False
+    return True
 
 
 def _again(place: Target, source: str, changes: Changes) -> None:
