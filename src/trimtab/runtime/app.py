@@ -16,7 +16,7 @@ from typing import Any
 
 from trimtab.runtime import batch
 from trimtab.runtime.answer import Answer, Wish, piece, plain, to_event
-from trimtab.runtime.config import ReplicaConfig
+from trimtab.runtime.config import ReplicaConfig, share
 from trimtab.runtime.context import CURRENT, Context
 from trimtab.runtime.event import Event
 from trimtab.runtime.exchange import Exchange
@@ -73,6 +73,8 @@ class App:
 
     async def adopt(self, emitter: Any, worker: int) -> None:
         """Go on in a forked worker and its loop, with what `prepare` made. Errors: ImportFailed."""
+        self.config = share(self.config, worker)
+        self.limiter = Limiter(self.config.concurrency, self.config.queue)
         self.context.adopt(emitter, worker)
         self.metrics = Metrics(self.config.function, self.config.revision, worker)
         self._belong()
@@ -152,8 +154,9 @@ class App:
         self.watch.discard(task)
         self.metrics.observe(monotonic() - began, status)
         if entered:
-            call = self._given_up.pop(task, None) if self._given_up else None
-            if call is None or not Threads.when_ended(call, self.limiter.release):
+            if self._given_up and (call := self._given_up.pop(task, None)) is not None:
+                self._threads.after(call, self.limiter.release)
+            else:
                 self.limiter.release()
 
     async def queue(self, task: Any, receive: Any) -> Answer | None:

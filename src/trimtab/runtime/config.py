@@ -30,7 +30,7 @@ class ReplicaConfig(Struct, kw_only=True, frozen=True):
     kind: Literal["http", "serving", "job"] = "http"
     """`TRIMTAB_KIND`."""
     concurrency: int = 0
-    """`TRIMTAB_CONCURRENCY`: requests inside the handler at a time, per worker process. 0 = no limit."""
+    """`TRIMTAB_CONCURRENCY`: requests inside the handler at a time, over all workers. 0 = no limit."""
     queue: int | None = None
     """`TRIMTAB_QUEUE`: requests that may wait for a slot. None: ten per slot, as in Knative's queue-proxy."""
     request_timeout: float = 300.0
@@ -68,6 +68,13 @@ _RANGES: dict[str, tuple[float, float]] = {
     "drain": (0, 86_400),
     "workers": (1, 256),
 }
+
+
+def share(config: ReplicaConfig, worker: int) -> ReplicaConfig:
+    """Give one worker's part of the replica's slots, which add up to `concurrency`, and of its queue."""
+    each, rest = divmod(config.concurrency, config.workers)
+    queue = None if config.queue is None else -(-config.queue // config.workers)
+    return msgspec.structs.replace(config, concurrency=each + (worker < rest), queue=queue)
 
 
 def from_environ(environ: Mapping[str, str] = os.environ) -> ReplicaConfig:

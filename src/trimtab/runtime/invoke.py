@@ -39,25 +39,6 @@ def is_stream(value: Any) -> bool:
     return isinstance(value, (AsyncIterator, Iterator))
 
 
-class _Steps:
-    """A plain iterator whose steps run in threads, for they may block."""
-
-    def __init__(self, stream: Iterator[Any]) -> None:
-        self.stream = stream
-        self.abandoned = False
-        """Nobody waits for the step that is under way: it ends the stream itself."""
-
-    def next(self) -> Any:
-        found = next(self.stream, _END)
-        if self.abandoned:
-            self.close()
-        return found
-
-    def close(self) -> None:
-        if hasattr(self.stream, "close"):
-            self.stream.close()
-
-
 async def pieces(
     stream: Any, threads: Threads, abandon: Callable[[asyncio.Future[Any]], None]
 ) -> AsyncGenerator[Any, None]:
@@ -73,20 +54,17 @@ async def pieces(
             if hasattr(stream, "aclose"):
                 await stream.aclose()
         return
-    steps = _Steps(stream)
+    close = getattr(stream, "close", lambda: None)
+    step: asyncio.Future[Any] | None = None
     try:
         while True:
-            step = threads.call(steps.next)
-            try:
-                found = await step
-            except asyncio.CancelledError:
-                if step.cancelled():
-                    steps.abandoned = True
-                    abandon(step)
-                raise
-            if found is _END:
+            step = threads.call(next, stream, _END)
+            if (found := await step) is _END:
                 return
             yield found
     finally:
-        if not steps.abandoned:
-            await threads.call(steps.close)
+        if step is not None and step.cancelled():
+            abandon(step)
+            threads.after(step, lambda: threads.call(close))
+        else:
+            await threads.call(close)

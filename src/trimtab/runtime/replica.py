@@ -130,7 +130,7 @@ class Replica:
             app,
             self.sockets,
             gate=app.limiter if shared else None,
-            slots=self.config.concurrency,
+            slots=app.limiter.slots,
             page=self.page.slot(worker) if self.page is not None else None,
             drain=self.config.drain,
         )

@@ -32,7 +32,7 @@ class _Call:
         self.result: Any = None
         self.error: BaseException | None = None
         self.ended = False
-        self.on_end: Callable[[], None] | None = None
+        self.on_end: list[Callable[[], object]] = []
 
 
 class Threads:
@@ -70,13 +70,13 @@ class Threads:
         return future
 
     @staticmethod
-    def when_ended(future: asyncio.Future[Any], then: Callable[[], None]) -> bool:
-        """Have `then` called in the loop once the thread is done with a cancelled call; False if it is done already."""
+    def after(future: asyncio.Future[Any], then: Callable[[], object]) -> None:
+        """Call `then` in the loop when the thread is done with a call, cancelled or not; at once if it is."""
         call: _Call = future.call  # type: ignore[attr-defined]
         if call.ended:
-            return False
-        call.on_end = then
-        return True
+            then()
+        else:
+            call.on_end.append(then)
 
     def close(self) -> None:
         """Let the threads end when they have nothing to do."""
@@ -153,8 +153,8 @@ class Threads:
                 self._settle(call)
             elif call.error is not None:
                 call.context.run(logger.error, "a call that was given up raised %r", call.error, exc_info=call.error)
-            if call.on_end is not None:
-                call.on_end()
+            for then in call.on_end:
+                then()
             # The future holds the call, a traceback whatever its frames hold: no cycles are left to the collector.
             del call.error, call.future, call.on_end
 

@@ -102,7 +102,7 @@ def show(function: FunctionInfo) -> None:
             ("kind", function.kind),
             ("url", function.url),
             ("target", function.target),
-            ("replicas", f"{function.replicas} (min {scale.min}, max {scale.max or 'unlimited'})"),
+            ("replicas", f"{function.replicas} (min {scale.min}, max {scale.max or 'not set'})"),
             ("scale", _soft(function)),
             ("last error", function.last_error or "none"),
         )

@@ -85,7 +85,7 @@ class Live:
     def capacity(self) -> int:
         """Requests that the ready replicas take at once: their slots, or the soft target where slots are unlimited."""
         slots = self.config.concurrency or int(self.revision.document.spec.scale.target or 100)
-        return slots * self.config.workers * len(self.ready)
+        return slots * len(self.ready)
 
     def busy(self) -> int:
         """Requests in flight or waiting inside replicas."""

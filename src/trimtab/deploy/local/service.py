@@ -82,7 +82,8 @@ class Service:
             name = f"{self.name}-{number:05d}"
             folder = self.machine.code(self.name, name)
             snapshot.write(folder)
-            stages.finish("source", f"{len(snapshot.files)} files")
+            count = len(snapshot.files)
+            stages.finish("source", f"{count} file{'s' * (count != 1)}")
             try:
                 python = await self.machine.interpreter(function, folder)
             except BaseException:
