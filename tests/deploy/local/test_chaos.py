@@ -180,3 +180,27 @@ def handler(context, event):
     os.kill(killed, signal.SIGKILL)
     until(lambda: len({answer["pid"] for answer in answers()} - {killed}) == 2)
     assert local.target.get("team").replicas == 1
+
+
+def test_concurrency_is_the_replicas_whatever_the_workers(local: Any, call: Any, tmp_path: Path) -> None:
+    code = f"""
+import fcntl, time
+
+def handler(context, event):
+    def count(step):
+        with open({str(tmp_path / "count")!r}, "a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            now, most = map(int, (file.read() or "0 0").split())
+            now += step
+            file.truncate(0)
+            file.write(f"{{now}} {{max(now, most)}}")
+    count(1)
+    time.sleep(0.05)
+    count(-1)
+"""
+    url = local.deploy("shared", code, scale={"workers": 2, "concurrency": 3, "min": 1, "max": 1}).url
+    with ThreadPoolExecutor(12) as pool:
+        statuses = [answer.status for answer in pool.map(lambda _: call(url), range(60))]
+    assert set(statuses) == {200}
+    assert (tmp_path / "count").read_text() == "0 3"
