@@ -49,7 +49,9 @@ unit: $(STAMP)
 	@$(BIN)/coverage report
 
 bench: $(STAMP)  ## Measure beside the peers and write docs/benchmarks.md
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
+	@echo "== bench: the peers in .venv-peers, then about ten minutes of measuring"
+	@test -x .venv-peers/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-peers
+	@$(BIN)/uv pip install --quiet --python .venv-peers/bin/python --group bench
 	@$(BIN)/python -m benchmarks
 
 docs: $(STAMP)  ## Write the generated references
@@ -62,5 +64,5 @@ lock:  ## Resolve the development dependencies again
 		--extra build --extra ml --group dev pyproject.toml --output-file requirements-dev.txt
 
 clean:  ## Remove the virtual environment and all caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* htmlcov
+	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,16 +1,14 @@
 """How many events a second the broker makes durable, and how many it delivers, beside the limits of the same machine.
 
-`python benchmarks/broker.py [--seconds 5] [-o json]`. The limits: what SQLite commits with nothing around it, and what an
+The limits: what SQLite commits with nothing around it, and what an
 application that answers 202 and does nothing else takes under the same uvicorn and the same load.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import logging
-import platform
 import socket
 import sqlite3
 import subprocess
@@ -26,6 +24,9 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from benchmarks.rounds import Effort, say
+from benchmarks.row import Row
+from benchmarks.server import ROOT
 from trimtab.events import Envelope
 from trimtab.runtime.binding import write_batch, write_binary
 from trimtab.runtime.client import Client
@@ -36,6 +37,11 @@ from trimtab.triggers.broker.store import create
 MUST = 3000
 BATCH = 100
 CONNECTIONS = 16
+_ROUNDS = 3
+_TABLE = [
+    ("broker, durable events, one connection, batches of 100", "broker, batch", "bare 202, batch", BATCH),
+    ("broker, durable events, 16 connections, single", "broker, single", "bare 202, single", CONNECTIONS),
+]
 DATA = json.dumps({"station": "blindern", "values": [round(0.1 * i, 1) for i in range(20)], "unit": "celsius"}).encode()
 
 
@@ -86,10 +92,10 @@ async def _serve(app: Any, descriptor: int) -> None:
 
 @contextmanager
 def process(role: str, *arguments: object) -> Iterator[int]:
-    """Run this file in a role on a socket of its own; give the port."""
+    """Run this module in a role on a socket of its own; give the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        command = [sys.executable, __file__, "--role", role, str(listener.fileno()), *map(str, arguments)]
-        child = subprocess.Popen(command, pass_fds=[listener.fileno()])
+        command = [sys.executable, "-m", "benchmarks.broker", role, str(listener.fileno()), *map(str, arguments)]
+        child = subprocess.Popen(command, pass_fds=[listener.fileno()], cwd=ROOT)
         try:
             yield listener.getsockname()[1]
         finally:
@@ -208,8 +214,30 @@ def _pending(connection: sqlite3.Connection) -> int:
     return found
 
 
+def rows(effort: Effort) -> list[Row]:
+    """Measure everything, one after the other, as often as there are rounds for something that takes this long."""
+    runs = []
+    for number in range(rounds := min(effort.rounds, _ROUNDS)):
+        runs.append(measure(effort.seconds * 2))
+        say(f"round {number + 1} of {rounds}: " + ", ".join(f"{name} {rate:.0f}" for name, rate in runs[-1].items()))
+    found = {name: [run[name] for run in runs] for name in runs[0]}
+    row = partial(Row, unit="events/s")
+    made = []
+    for what, broker, bare, sqlite in _TABLE:
+        made.append(row(what=what, ours=found[broker], must=MUST, beside="bare app answering 202", theirs=found[bare]))
+        made.append(
+            row(
+                what=what,
+                ours=found[broker],
+                beside=f"SQLite alone, {sqlite} a commit",
+                theirs=found[f"sqlite, {sqlite} a commit"],
+            )
+        )
+    return [*made, row(what="broker, delivered from a backlog", ours=found["delivered from a backlog"])]
+
+
 def measure(seconds: float) -> dict[str, float]:
-    """Run everything, one after the other."""
+    """Run everything once."""
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         for rows in (1, CONNECTIONS, BATCH):
@@ -227,43 +255,11 @@ def measure(seconds: float) -> dict[str, float]:
     return found
 
 
-def table(found: dict[str, float]) -> str:
-    """Lay the figures out, with what must be reached and the ratios to the limits."""
-    rows = [
-        ("one connection, batches of 100", "broker, batch", "bare 202, batch", f"sqlite, {BATCH} a commit"),
-        ("16 connections, single events", "broker, single", "bare 202, single", f"sqlite, {CONNECTIONS} a commit"),
-    ]
-    lines = ["durable events a second          | broker | must | bare 202 app | of it | bare SQLite | of it"]
-    for title, broker, bare, sqlite in rows:
-        rate = found[broker]
-        lines.append(
-            f"{title:32} | {rate:6.0f} | {MUST:4} | {found[bare]:12.0f} | {rate / found[bare]:5.2f} "
-            f"| {found[sqlite]:11.0f} | {rate / found[sqlite]:5.2f}"
-        )
-    lines.append(
-        f"delivered from a backlog to a function that answers 202: {found['delivered from a backlog']:.0f} a second"
-    )
-    return "\n".join(lines)
-
-
 def main() -> None:
-    """Take the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
-    parser.add_argument("--role", nargs="+", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.role:
-        logging.disable(logging.WARNING)
-        role, descriptor, *rest = arguments.role
-        work = serve_bare(int(descriptor)) if role == "bare" else serve_broker(int(descriptor), rest[0], int(rest[1]))
-        return uvloop.run(work)
-    found = measure(arguments.seconds)
-    if arguments.output == "json":
-        print(json.dumps({"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "figures": found}))
-    else:
-        print(table(found))
-    return None
+    """Be one of the processes that `process` starts."""
+    logging.disable(logging.WARNING)
+    role, descriptor, *rest = sys.argv[1:]
+    uvloop.run(serve_bare(int(descriptor)) if role == "bare" else serve_broker(int(descriptor), rest[0], int(rest[1])))
 
 
 if __name__ == "__main__":

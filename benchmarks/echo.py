@@ -11,8 +11,8 @@ from functools import partial
 
 from benchmarks.home import home
 from benchmarks.load import echo
-from benchmarks.row import Row
 from benchmarks.rounds import Effort, alternate, say
+from benchmarks.row import Row
 from benchmarks.server import APPS, bare, ours, serving
 
 BARE = "bare ASGI app"

@@ -9,8 +9,8 @@ from itertools import count
 from pathlib import Path
 
 from benchmarks.home import Home, ask, home, until
-from benchmarks.row import Row
 from benchmarks.rounds import Effort, alternate, milliseconds
+from benchmarks.row import Row
 
 _CODE = "VERSION = {!r}\n\n\ndef handler(context, event):\n    return VERSION\n"
 

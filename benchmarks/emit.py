@@ -1,20 +1,16 @@
 """What `context.emit` costs its caller, with a sink that is well and with sinks that are dead in each way.
 
-`python benchmarks/emit.py [-o json]`. Microseconds of the caller's own CPU per event, in batches of a hundred with pauses
-between, as a busy function emits; the largest wait of the caller for one event; and how many events a second arrive at a
-sink that is well, counted by the sink, from the first emit of a long run to the end of `close`. A dead sink must cost the caller no more than a live one: the ratio is printed.
+Microseconds of the caller's own CPU per event, in batches of a hundred with pauses between, as a busy function emits; the
+largest wait of the caller for one event; and how many events a second arrive at a sink that is well, counted by the sink,
+from the first emit of a long run to the end of `close`. A dead sink must cost the caller no more than a live one.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import multiprocessing
-import platform
 import socket
 import tempfile
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -24,6 +20,8 @@ from typing import Any
 
 import uvicorn
 
+from benchmarks.rounds import Effort, say
+from benchmarks.row import Row
 from trimtab.events import make
 from trimtab.runtime.emit import Emitter
 
@@ -78,7 +76,7 @@ def sink(kind: str) -> Iterator[str]:
             return
         process = multiprocessing.get_context("spawn").Process(target=serve, args=(sock, status, "batches" in kind))
         process.start()
-        time.sleep(1.5)
+        arrived(url)  # answered once it runs: connections wait in the kernel until then
         yield url
         process.terminate()
         process.join()
@@ -86,7 +84,7 @@ def sink(kind: str) -> Iterator[str]:
 
 def arrived(url: str) -> int:
     """Ask a sink how many events it got."""
-    with urllib.request.urlopen(url) as answer:
+    with urllib.request.urlopen(url, timeout=30) as answer:
         return int(answer.read())
 
 
@@ -96,8 +94,8 @@ def wait_until_sent(emitter: Emitter) -> None:
         time.sleep(0.005)
 
 
-def measure(kind: str) -> dict[str, float]:
-    """Emit to one kind of sink."""
+def measure(kind: str, part: float) -> dict[str, float]:
+    """Emit to one kind of sink; `part` shortens the run that measures the rate."""
     with sink(kind) as url, tempfile.TemporaryDirectory() as spool:
         emitter = Emitter(url, spool=Path(spool))
         event = make("com.example.made", "/bench", {"value": 1}, subject="x")
@@ -113,7 +111,8 @@ def measure(kind: str) -> dict[str, float]:
         if kind in RUN:
             wait_until_sent(emitter)
             got, began = arrived(url), time.perf_counter()
-            for number in range(RUN[kind]):
+            count = int(RUN[kind] * part)
+            for number in range(count):
                 emitter.emit(event)
                 if number % 50 == 0:
                     while emitter.counters().queued > 5000:
@@ -121,42 +120,51 @@ def measure(kind: str) -> dict[str, float]:
             emitter.close(60)
             seconds = time.perf_counter() - began
             delivered = arrived(url) - got
-            assert delivered == RUN[kind], delivered
+            assert delivered == count, delivered
             rate = delivered / seconds
         else:
             emitter.close(0.1)
         final = emitter.counters()
-        count = ROUNDS * BURST
         assert final.dropped == 0, final
-        return {"us": spent / count * 1e6, "longest_ms": longest * 1e3, "arrived_per_second": rate}
+        return {"us": spent / (ROUNDS * BURST) * 1e6, "longest_ms": longest * 1e3, "arrived": rate}
 
 
-def table(found: dict[str, dict[str, float]]) -> str:
-    """Lay the figures out."""
-    well = found["well"]["us"]
-    lines = ["sink                | us an emit | must | to a live sink | longest ms | arrived a second"]
-    for kind, row in found.items():
-        rate = f"{row['arrived_per_second']:.0f}" if row["arrived_per_second"] else "-"
-        lines.append(
-            f"{kind:19} | {row['us']:10.1f} | {MUST:4.0f} | {row['us'] / well:14.2f} | {row['longest_ms']:10.2f} | {rate}"
-        )
-    return "\n".join(lines)
+def rows(effort: Effort) -> list[Row]:
+    """Measure."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # the emitters say that the sinks are dead
+    try:
+        runs = [_run(effort) for _ in range(min(effort.rounds, 3))]
+    finally:
+        logging.disable(level)
+
+    def values(kind: str, name: str) -> list[float]:
+        return [run[kind][name] for run in runs]
+
+    well = values("well", "us")
+    return [
+        *(
+            Row(
+                what=f"context.emit, a sink that is {kind}",
+                unit="us",
+                ours=values(kind, "us"),
+                must=MUST,
+                bound="at most",
+                beside="a sink that is well",
+                theirs=well if kind != "well" else [],
+            )
+            for kind in ("well", "refusing", "silent", "failing")
+        ),
+        *(
+            Row(what=f"events that arrive at a sink that is {kind}", unit="events/s", ours=values(kind, "arrived"))
+            for kind in RUN
+        ),
+    ]
 
 
-def main() -> None:
-    """Take the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
-    arguments = parser.parse_args()
-    logging.disable(logging.WARNING)
-    kinds = ("well", "well, takes batches", "refusing", "silent", "failing")
-    found = {kind: measure(kind) for kind in kinds}
-    assert threading.active_count() == 1
-    if arguments.output == "json":
-        print(json.dumps({"python": platform.python_version(), "figures": found}))
-    else:
-        print(table(found))
-
-
-if __name__ == "__main__":
-    main()
+def _run(effort: Effort) -> dict[str, dict[str, float]]:
+    found = {}
+    for kind in ("well", "well, takes batches", "refusing", "silent", "failing"):
+        found[kind] = measure(kind, min(1.0, effort.seconds))
+        say(f"{kind}: " + ", ".join(f"{name} {value:.1f}" for name, value in found[kind].items()))
+    return found

@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from functools import partial
 
 from benchmarks.load import echo
-from benchmarks.row import Row
 from benchmarks.rounds import Effort, alternate
+from benchmarks.row import Row
 from benchmarks.server import APPS, ROOT, ours, serving
 
 PYTHON = ROOT / ".venv-peers" / "bin" / "python"

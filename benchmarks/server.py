@@ -58,12 +58,18 @@ def serving(command: Sequence[str], **environ: str) -> Iterator[Server]:
         _until_it_answers(child, port)
         yield Server(port, child.pid)
     finally:
-        os.killpg(child.pid, signal.SIGTERM)
-        try:
-            child.communicate(timeout=10)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.communicate()
+        _end(child)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    if child.returncode is not None:
+        return
+    os.killpg(child.pid, signal.SIGTERM)
+    try:
+        child.communicate(timeout=10)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
 
 
 def _until_it_answers(child: subprocess.Popen[bytes], port: int) -> None:

@@ -12,8 +12,8 @@ import time
 from functools import partial
 
 from benchmarks.home import Home, ask, home, until
-from benchmarks.row import Row
 from benchmarks.rounds import Effort, alternate, milliseconds, say
+from benchmarks.row import Row
 
 _IMPORTS = {"hello": "pass", "pandas and scikit-learn": "import pandas, sklearn.linear_model"}
 _MUST = {"hello": 60.0, "pandas and scikit-learn": 120.0}

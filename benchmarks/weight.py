@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.home import ask, home
-from benchmarks.row import Row
 from benchmarks.rounds import Effort, alternate, milliseconds
+from benchmarks.row import Row
 from benchmarks.server import bare, ours, post, serving
 from benchmarks.wake import python
 
@@ -59,4 +59,7 @@ def _memory() -> list[Row]:
 def memory(pid: int) -> dict[str, float]:
     """Give a process's resident set and its proportional share, in megabytes (10^6 bytes)."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text("utf-8")
-    return {name: int(kilobytes) * 1024 / 1e6 for name, kilobytes in re.findall(r"^(Rss|Pss): +(\d+) kB", text, re.M)}
+    return {
+        name: int(kilobytes) * 1024 / 1e6
+        for name, kilobytes in re.findall(r"^(Rss|Pss): +(\d+) kB", text, re.MULTILINE)
+    }
