@@ -30,7 +30,9 @@ class Application:
     def full(self) -> bool:
         return bool(self.slots) and self.busy >= self.slots
 
-    async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+    async def __call__(
+        self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+    ) -> None:
         self.busy += 1
         self.seen += 1
         self.on_change()
