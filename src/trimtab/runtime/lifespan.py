@@ -1,6 +1,7 @@
 """ASGI's lifespan protocol, for applications that open things before the first request and close them after the last.
 
-https://asgi.readthedocs.io/en/latest/specs/lifespan.html - an application that raises when it is asked does not speak it.
+https://asgi.readthedocs.io/en/latest/specs/lifespan.html - an application that raises when it is asked, or goes about
+something else, does not speak it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from trimtab.errors import ImportFailed
 
 logger = logging.getLogger("trimtab.app")
 
+PATIENCE = 1.0
+"""Seconds within which an application that speaks the protocol begins to listen; it may start for as long as it likes."""
+
 
 class Lifespan:
     """One application's life in one loop. `state` is what it gives to its requests."""
@@ -22,11 +26,20 @@ class Lifespan:
         self.state: dict[str, Any] = {}
         self._told: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         self._heard: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        self._listening = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Say that it begins, and wait. Errors: ImportFailed when the application cannot start."""
         self._task = asyncio.create_task(self._run())
+        await asyncio.wait(
+            {self._task, listening := asyncio.create_task(self._listening.wait())},
+            timeout=PATIENCE,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        listening.cancel()
+        if not self._listening.is_set():
+            self._task.cancel()
         answer = await self._ask("lifespan.startup")
         if answer is None:
             self._task = None
@@ -58,9 +71,13 @@ class Lifespan:
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
         try:
-            await self._app(scope, self._told.get, self._send)
+            await self._app(scope, self._receive, self._send)
         except (Exception, SystemExit) as exc:
             logger.debug("the application left its lifespan: %s", exc)
+
+    async def _receive(self) -> dict[str, str]:
+        self._listening.set()
+        return await self._told.get()
 
     async def _send(self, message: dict[str, str]) -> None:
         if not message["type"].startswith("lifespan."):
