@@ -87,6 +87,42 @@ def test_it_answers_and_leaves() -> None:
     asyncio.run(scene())
 
 
+def test_a_connection_without_a_next_request_is_closed_and_one_with_a_request_in_flight_is_not() -> None:
+    async def scene() -> None:
+        app = Application()
+        running = Running(app, linger=0.05, keep_alive=0.01)
+        idle, idler = await running.connect()
+        idler.write(REQUEST)
+        await idle.readuntil(b"ok")
+        app.go.clear()
+        busy, worker = await running.connect()
+        worker.write(REQUEST)
+        async with asyncio.timeout(10):
+            assert await idle.read() == b""
+        app.go.set()
+        assert (await busy.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK")
+        idler.close()
+        worker.close()
+        assert await running.stop()
+
+    asyncio.run(scene())
+
+
+def test_requests_that_come_at_once_on_one_connection_are_answered_one_after_the_other() -> None:
+    async def scene() -> None:
+        app = Application()
+        running = Running(app, linger=0.05)
+        reader, writer = await running.connect()
+        writer.write(REQUEST * 3)
+        for _ in range(3):
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK")
+        assert app.seen == 3
+        writer.close()
+        assert await running.stop()
+
+    asyncio.run(scene())
+
+
 def test_a_request_in_flight_is_finished_while_leaving() -> None:
     async def scene() -> None:
         app = Application()

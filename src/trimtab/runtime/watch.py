@@ -41,7 +41,8 @@ class Watch:
     def discard(self, task: Any) -> None:
         """Watch it no more."""
         self._running.pop(task, None)
-        self.deaf(task)
+        if self._listening:
+            self.deaf(task)
         if self._why:
             self._why.pop(task, None)
 
@@ -52,7 +53,7 @@ class Watch:
 
     def deaf(self, task: Any) -> None:
         """Do not notice any more when its caller goes."""
-        if self._listening and (listener := self._listening.pop(task, None)) is not None:
+        if (listener := self._listening.pop(task, None)) is not None:
             listener.cancel()
 
     def why(self, task: Any) -> str | None:
