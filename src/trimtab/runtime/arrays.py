@@ -55,7 +55,9 @@ def _is_scalar(value: Any) -> bool:
 
 def _column(series: Any) -> Any:
     array = series.__array__()
-    return series.tolist() if array.dtype.hasobject else array
+    if not array.dtype.hasobject:
+        return array
+    return [None if missing else item for item, missing in zip(series.tolist(), series.isna(), strict=True)]
 
 
 def _extension(value: Any) -> msgspec.msgpack.Ext:

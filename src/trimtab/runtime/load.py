@@ -137,7 +137,9 @@ def frames(exc: BaseException) -> str:
     kept = exc.__traceback__
     while kept is not None and _is_ours(kept.tb_frame.f_code.co_filename):
         kept = kept.tb_next
-    return "".join(traceback.format_exception(type(exc), exc, kept or exc.__traceback__))
+    if kept is None and not isinstance(exc, SyntaxError):  # which says itself where it is
+        kept = exc.__traceback__
+    return "".join(traceback.format_exception(type(exc), exc, kept))
 
 
 def _is_ours(filename: str) -> bool:

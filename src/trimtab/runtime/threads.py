@@ -135,6 +135,7 @@ class Threads:
                 except BaseException as exc:
                     call.error = exc
             self._done.append(call)
+            del call  # asleep, this thread must not keep the last request alive
             if not self._flushing:
                 self._flushing = True
                 try:
