@@ -87,7 +87,11 @@ def from_environ(environ: Mapping[str, str] = os.environ) -> ReplicaConfig:
         text = environ.get(name, "").strip()
         if text:
             values[field.name] = _value(name, text, field.name, field.type)
-    return ReplicaConfig(**values, overrides=_overrides(environ.get("K_CE_OVERRIDES", "").strip()))
+    config = ReplicaConfig(**values, overrides=_overrides(environ.get("K_CE_OVERRIDES", "").strip()))
+    if 0 < config.concurrency < config.workers:
+        allowed = f"1 to {config.concurrency} (TRIMTAB_CONCURRENCY): a worker without a slot has nothing to do"
+        raise SpecError("environment variable TRIMTAB_WORKERS", config.workers, allowed)
+    return config
 
 
 def _value(variable: str, text: str, name: str, type: Any) -> Any:
