@@ -286,3 +286,32 @@ def test_the_callers_trace_goes_on_in_logs_and_emitted_events(
         "/functions/shop",
         "true",
     )
+
+
+# Handlers that speak ASGI themselves
+
+
+SPEAKERS = {
+    "plain": "async def app(scope, receive, send):\n",
+    "knative": "async def handle(scope, receive, send):\n",
+}
+SPEECH = """    assert scope["type"] == "http"
+    status = 404 if scope["path"] == "/missing" else 200
+    headers = [(b"ce-id", b"1"), (b"ce-type", b"t"), (b"ce-source", b"/"), (b"ce-specversion", b"1.0")]
+    await send({"type": "http.response.start", "status": status, "headers": headers if scope["path"] == "/event" else []})
+    await send({"type": "http.response.body", "body": b"text"})
+"""
+
+
+@pytest.mark.parametrize("kind", SPEAKERS)
+def test_a_broker_gets_202_from_an_application_that_answers_with_something_else(serve: Any, kind: str) -> None:
+    running = serve(SPEAKERS[kind] + SPEECH)
+    event = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/", "ce-type": "t"}
+    asked = {
+        path: (reply.status, reply.body)
+        for path in ("/", "/event", "/missing")
+        for reply in [running.ask(path=path, headers={**event, "prefer": "reply"})]
+    }
+    assert asked == {"/": (202, b""), "/event": (200, b"text"), "/missing": (404, b"text")}
+    assert running.ask(headers=event).body == b"text"
+    assert running.ask(headers={"prefer": "reply"}).body == b"text"

@@ -433,3 +433,23 @@ def test_it_answers_a_servers_questions_about_its_lifespan() -> None:
         return sent
 
     assert asyncio.run(scene()) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+def test_questions_that_fail_are_answered_with_no_and_logged(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
+    source = """
+        class Sick:
+            def alive(self):
+                raise SystemExit(1)
+            async def ready(self):
+                return 1 / 0
+            def stop(self):
+                raise ValueError("never mind")
+            def __call__(self, event):
+                return 1
+        """
+    running = serve(source, "Sick")
+    alive, ready = (running.ask(method="GET", path=path) for path in ("/healthz", "/readyz"))
+    assert (alive.status, alive.json) == (503, {"alive": False, "reason": "alive() failed"})
+    assert (ready.status, ready.json) == (503, {"ready": False, "reason": "ready() failed"})
+    running.stop()
+    assert [record.getMessage() for record in caplog.records] == ["alive() failed", "ready() failed", "stop() failed"]
