@@ -23,7 +23,7 @@ from trimtab.runtime.exchange import Exchange
 from trimtab.runtime.failure import CLOSE, failed, gone, late, refusal
 from trimtab.runtime.invoke import pieces, plan
 from trimtab.runtime.life import Life
-from trimtab.runtime.lifespan import Lifespan
+from trimtab.runtime.lifespan import Lifespan, acknowledge
 from trimtab.runtime.limits import Full, Limiter
 from trimtab.runtime.load import Loaded
 from trimtab.runtime.metrics import Metrics
@@ -285,7 +285,7 @@ class App:
 
     async def _pass_on(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
-            await _other(scope, receive, send)
+            await acknowledge(scope, receive, send)
         elif scope["path"] in ADMIN:
             if self._admin is None:
                 from trimtab.runtime.admin import routes
@@ -294,14 +294,3 @@ class App:
             await self._admin(scope, receive, send)
         else:
             await Exchange(self, scope, receive, send).run()
-
-
-async def _other(scope: Any, receive: Any, send: Any) -> None:
-    """Be polite to a server that speaks of its lifespan; nothing else but HTTP is spoken here."""
-    if scope["type"] != "lifespan":
-        return
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

@@ -83,3 +83,14 @@ class Lifespan:
         if not message["type"].startswith("lifespan."):
             raise RuntimeError(f"{message['type']} was sent for a lifespan")
         self._heard.put_nowait(message)
+
+
+async def acknowledge(scope: Any, receive: Any, send: Any) -> None:
+    """Be polite to a server that speaks of its own lifespan; nothing else but HTTP is spoken here."""
+    if scope["type"] != "lifespan":
+        return
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
