@@ -8,11 +8,9 @@ application on uvicorn with uvloop and httptools.
 
 from __future__ import annotations
 
-import os
 import timeit
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,7 +19,7 @@ from cloudevents.core.bindings import http as library
 from benchmarks.load import echo
 from benchmarks.rounds import Effort, alternate
 from benchmarks.row import Row
-from benchmarks.server import bare, serving
+from benchmarks.server import bare, cpu, serving
 from trimtab.events import Envelope, from_cloudevent, to_cloudevent
 from trimtab.runtime.binding import Header, is_event, read, write_binary, write_structured
 
@@ -37,7 +35,6 @@ HEADERS: list[Header] = [
     (b"ce-time", b"2018-04-05T17:31:00Z"),
     (b"ce-drifted", b"true"),
 ]
-_TICK = os.sysconf("SC_CLK_TCK")
 _WORK = ("read binary", "write binary", "read structured", "write structured")
 
 
@@ -80,14 +77,9 @@ def _request(effort: Effort) -> float:
     """Give the CPU microseconds that the bare application's process spends on one request."""
     with serving(bare()) as server:
         echo(server.port, 0.2)
-        before = _cpu(server.pid)
+        before = cpu(server.pid)
         rate = echo(server.port, effort.seconds)
-        return (_cpu(server.pid) - before) / (rate.answered or 1) * 1e6
-
-
-def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICK
+        return (cpu(server.pid) - before) / (rate.answered or 1) * 1e6
 
 
 def _microseconds(call: Callable[[], object], number: int) -> float:

@@ -40,7 +40,7 @@ async def _run(port: int, request: bytes, seconds: float, connections: int) -> R
     loop = asyncio.get_running_loop()
     load = _Load(request)
     made = [await loop.create_connection(lambda: _Connection(load), "127.0.0.1", port) for _ in range(connections)]
-    await asyncio.sleep(min(0.3, seconds))
+    await asyncio.sleep(0.05)
     before, began, spent = load.answered, time.perf_counter(), time.process_time()
     await asyncio.sleep(seconds)
     answered, took = load.answered - before, time.perf_counter() - began

@@ -10,9 +10,10 @@ _INTRODUCTION = """\
 # Benchmarks
 
 Written by `make bench`. Every figure stands beside a peer or a limit that was measured in the same run; the rounds of both
-sides alternate, and what is given is the median, with the lowest and the highest round in brackets. The ratio is ours over
-theirs, round by round. A figure without "must reach" is there for orientation. The load generator is a process on the same
-machine. Start times are measured with compiled modules on disk, as they are after the first start.
+sides alternate, and what is given is the median; in brackets the lowest and the highest round, or the middle half of the
+rounds where there are eight or more. The ratio is ours over theirs, round by round. A figure without "must reach" is there
+for orientation. The load generator is a process on the same machine. Start times are measured with compiled modules on disk
+(`PYTHONDONTWRITEBYTECODE` is unset), as they are everywhere after the first start.
 """
 
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from benchmarks.load import echo
-from benchmarks.rounds import Effort, alternate
+from benchmarks.rounds import Effort, alternate, often
 from benchmarks.row import Row
 from benchmarks.server import APPS, ROOT, ours, serving
 
@@ -34,6 +34,7 @@ def rows(effort: Effort) -> list[Row]:
         "functions-framework, ASGI, uvloop and httptools added": (_peer("-c", _GOOGLE), asgi),
         "func-python (hypercorn)": (_peer("-m", "benchmarks.apps.knative"), {"LISTEN_ADDRESS": "127.0.0.1:{port}"}),
     }
+    effort = often(effort)
     with ExitStack() as stack:
         ports = {"trimtab": stack.enter_context(serving(ours("echo"))).port}
         for name, (command, environ) in peers.items():

@@ -1,4 +1,4 @@
-"""Rounds that alternate between the sides, so that whatever else the machine does hits all of them."""
+"""Rounds that alternate between the sides, there and back, so that whatever else the machine does hits all of them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,18 @@ def alternate(sides: Mapping[str, Callable[[], float]], rounds: int, *, warm: in
     """Measure every side once a round, after `warm` rounds that do not count."""
     found: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(-warm, rounds):
-        for name, measure in sides.items():
+        for name, measure in list(sides.items())[:: -1 if number % 2 else 1]:
             value = measure()
             if number >= 0:
                 found[name].append(value)
         last = ", ".join(f"{name} {values[-1]:.1f}" for name, values in found.items() if values)
         say(f"round {number + 1} of {rounds}: {last}" if number >= 0 else "warmed up")
     return found
+
+
+def often(effort: Effort) -> Effort:
+    """Spend the same in many short rounds: on a machine that others use, pairs close in time are worth more."""
+    return Effort(seconds=effort.seconds / 5, rounds=effort.rounds * 5, count=effort.count)
 
 
 def milliseconds(work: Callable[[], object]) -> float:

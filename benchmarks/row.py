@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import median
+from statistics import median, quantiles
 from typing import Literal
 
 from msgspec import Struct
@@ -66,6 +66,8 @@ class Row(Struct, frozen=True, kw_only=True):
         return f"ratio {sign} {self.must:g}" if self.of == "ratio" else f"{sign} {number(self.must)} {self.unit}"
 
 
+MANY = 8
+"""Rounds from which on the spread is that of the middle half."""
 COLUMNS = ["what", "measured", "must reach", "beside it", "ratio", "reached"]
 
 
@@ -78,4 +80,7 @@ def _spread(values: list[float], unit: str) -> str:
     middle = f"{number(median(values))} {unit}"
     if len(values) == 1:
         return middle
-    return f"{middle} ({number(min(values))}-{number(max(values))})"
+    low, high = min(values), max(values)
+    if len(values) >= MANY:
+        low, _, high = quantiles(values, n=4)
+    return f"{middle} ({number(low)}-{number(high)})"

@@ -41,6 +41,12 @@ def ours(name: str) -> list[str]:
     return [sys.executable, "-m", "trimtab", "serve", f"{APPS / 'handlers.py'}:{name}", "--port", "{port}"]
 
 
+def cpu(pid: int) -> float:
+    """Give the CPU seconds that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
 def serving(command: Sequence[str], **environ: str) -> Iterator[Server]:
     """Run a server on a free port, put in for `{port}`; wait until it answers. Errors: RuntimeError with its words."""

@@ -45,6 +45,11 @@ def test_a_figure_of_which_nothing_is_asked_is_neither_reached_nor_missed() -> N
     assert row.cells() == ["x", "1.2 ms", "", "", "", ""]
 
 
+def test_the_spread_is_that_of_all_rounds_or_of_the_middle_half_of_many() -> None:
+    assert Row(what="x", unit="ms", ours=[1, 2, 9]).cells()[1] == "2 ms (1-9)"
+    assert Row(what="x", unit="ms", ours=[0, *[2] * 4, *[4] * 4, 99]).cells()[1] == "3 ms (2-4)"
+
+
 def test_the_page_names_what_was_missed_and_why() -> None:
     rows = [
         Row(
