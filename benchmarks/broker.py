@@ -1,7 +1,7 @@
 """How many events a second the broker makes durable, and how many it delivers, beside the limits of the same machine.
 
-The limits: what SQLite commits with nothing around it, and what an
-application that answers 202 and does nothing else takes under the same uvicorn and the same load.
+The limits: what SQLite commits with nothing around it, and what an application that answers 202 and does nothing else takes
+under the same uvicorn and the same load.
 """
 
 from __future__ import annotations
