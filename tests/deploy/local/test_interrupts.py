@@ -23,6 +23,7 @@ from trimtab.spec import (
     FunctionSpec,
     KeyRef,
     Metadata,
+    Resources,
     Source,
     Timeouts,
 )
@@ -70,6 +71,20 @@ def test_a_filter_that_cannot_be_is_refused_before_anything_is_deployed(local: A
     with pytest.raises(SpecError, match=r"spec\.triggers\[0\]\.filters\[0\]"):
         local.deploy("fussy", HELLO, triggers=[EventTrigger(name="t", filters=[{"exactly": {"type": "x"}}])])
     assert local.target.functions() == []
+
+
+def test_a_name_that_cannot_be_is_refused_by_the_daemon_too(local: Any) -> None:
+    with pytest.raises(SpecError, match=r"^metadata\.name: found 'Bad_Name', allowed: "):
+        local.deploy("Bad_Name", HELLO)
+    assert local.target.functions() == []
+
+
+def test_what_this_target_does_not_do_is_said(local: Any) -> None:
+    warnings = local.deploy("modest", HELLO, kind="serving", resources=Resources(limits={"cpu": 1})).warnings
+    assert warnings == [
+        "spec.kind: there is no model server yet; the handler is served like one of kind http",
+        "spec.resources: requests and limits are not enforced on the local target",
+    ]
 
 
 def test_a_missing_secret_says_where_to_put_it(local: Any, call: Any) -> None:

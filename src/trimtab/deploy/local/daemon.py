@@ -33,7 +33,7 @@ from trimtab.deploy.local.runs import Runs
 from trimtab.deploy.local.service import Service
 from trimtab.deploy.local.store import Store
 from trimtab.errors import NotFound, TargetError
-from trimtab.spec import Function, Source, TrafficTarget, check
+from trimtab.spec import Function, Source, TrafficTarget, from_dict
 
 logger = logging.getLogger("trimtab.daemon")
 
@@ -202,7 +202,7 @@ class Daemon:
 
     async def deploy(self, arguments: dict[str, Any], progress: Progress) -> Any:
         """Deploy a function."""
-        function = check(msgspec.convert(arguments["function"], Function))
+        function = from_dict(arguments["function"])
         self.events.check(function)
         name = function.metadata.name
         new = name not in self.services
@@ -256,7 +256,7 @@ class Daemon:
 
     async def run_job(self, arguments: dict[str, Any], progress: Progress) -> Any:
         """Run a job; with `wait`, log lines are the progress, and a caller that hangs up cancels the run."""
-        function = self._job(msgspec.convert(arguments["function"], Function))
+        function = self._job(from_dict(arguments["function"]))
         info = await self.runs.start(
             function, arguments["parameters"], arguments["inputs"] or {}, arguments["artifact_path"]
         )
@@ -273,7 +273,7 @@ class Daemon:
         """Give what is to run: a function that has no source of its own is the deployed one of that name."""
         if function.spec.source == Source():
             return self.service(function.metadata.name).document()
-        return check(function)
+        return function
 
     async def list_runs(self, arguments: dict[str, Any], _progress: Progress) -> Any:
         """Give the history of runs."""

@@ -215,6 +215,8 @@ class Machine:
     def warnings(self, function: Function) -> list[str]:
         """Say which fields this target keeps but does not use."""
         spec, said = function.spec, []
+        if spec.kind == "serving":
+            said.append("spec.kind: there is no model server yet; the handler is served like one of kind http")
         if spec.resources.limits or spec.resources.requests:
             said.append("spec.resources: requests and limits are not enforced on the local target")
         if spec.volumes:
