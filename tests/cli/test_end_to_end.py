@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from trimtab.cli.http import request
 from trimtab.config import settings
+from trimtab.deploy.http import request
 from trimtab.deploy.local.target import LocalTarget
 from trimtab.errors import TargetUnreachable
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Mapping
-from contextlib import closing
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
 
-from trimtab.errors import InvocationFailed, SpecError, TargetUnreachable
+from trimtab.errors import InvocationFailed, SpecError
 
 
 class Request(Struct, frozen=True):
@@ -62,20 +59,12 @@ def request(path: str, body: Any, method: str | None, headers: Mapping[str, str]
 
 def send(url: str, made: Request, timeout: float | None) -> Reply:
     """Send a request below `url`; redirects are not followed. Errors: TargetUnreachable."""
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    try:
-        with closing(kind(parts.hostname or "", parts.port, timeout=timeout)) as connection:
-            connection.request(made.method, parts.path.rstrip("/") + made.path, made.body or None, made.headers)
-            response = connection.getresponse()
-            names = {name.lower(): value for name, value in response.getheaders()}
-            return Reply(response.status, names, response.read())
-    except TimeoutError as error:
-        raise TargetUnreachable(f"{url} did not answer within {timeout:g} s") from error
-    except http.client.HTTPException as error:
-        raise TargetUnreachable(f"{url} broke off: {error!r}") from error
-    except OSError as error:
-        raise TargetUnreachable(f"{url} does not answer: {error.strerror or error}") from error
+    from trimtab.deploy import http  # what it needs of the standard library is slow to import
+
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in made.headers.items()]
+    with http.request(made.method, http.join(url, made.path), headers, made.body or None, timeout=timeout) as response:
+        names = {name.lower(): value for name, value in response.getheaders()}
+        return Reply(response.status, names, response.read())
 
 
 def _encode(body: Any) -> tuple[bytes, str | None]:

@@ -1,4 +1,4 @@
-"""One HTTP request from the command line: blocking, with the standard library alone, so that it costs no start-up time."""
+"""One HTTP request to a function, from the command line or the Python front: blocking, with the standard library alone."""
 
 from __future__ import annotations
 
