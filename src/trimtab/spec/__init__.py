@@ -5,6 +5,7 @@ from trimtab.spec.load import LeftoverWarning, dump, from_dict, load, loads, to_
 from trimtab.spec.types import (
     API_VERSION,
     Build,
+    Consumers,
     CronTrigger,
     EnvSource,
     EnvVar,
@@ -20,6 +21,7 @@ from trimtab.spec.types import (
     Scheduling,
     Sink,
     Source,
+    StreamTrigger,
     Timeouts,
     TrafficTarget,
     Trigger,
@@ -30,6 +32,7 @@ from trimtab.spec.types import (
 __all__ = [
     "API_VERSION",
     "Build",
+    "Consumers",
     "CronTrigger",
     "EnvSource",
     "EnvVar",
@@ -46,6 +49,7 @@ __all__ = [
     "Scheduling",
     "Sink",
     "Source",
+    "StreamTrigger",
     "Timeouts",
     "TrafficTarget",
     "Trigger",
