@@ -20,6 +20,7 @@ import msgspec
 from trimtab.errors import SpecError
 from trimtab.events import Envelope
 from trimtab.runtime.client import Client
+from trimtab.runtime.retry import retry_after
 from trimtab.spec import CronTrigger
 from trimtab.spec.quantity import seconds
 from trimtab.triggers.broker.attempt import Answer, attempt
@@ -40,7 +41,7 @@ def tick(environ: Mapping[str, str]) -> tuple[CronTrigger, Envelope, str]:
         raise SpecError("environment variable TRIMTAB_TICK", text, "a cron trigger as JSON") from exc
     moment = written(due(_needed(environ, "TRIMTAB_TICK_JOB")))
     source = _needed(environ, "TRIMTAB_TICK_SOURCE")
-    function = _needed(environ, "K_SERVICE")
+    function = _needed(environ, "TRIMTAB_FUNCTION")
     identity = f"{function}/{trigger.name}/{moment}"
     event = envelope(trigger, id=identity, source=source, time=datetime.fromisoformat(moment))
     return trigger, event, _needed(environ, "TRIMTAB_TICK_URL")
@@ -62,15 +63,17 @@ async def post(client: Client, url: str, event: Envelope, policy: Policy) -> Ans
         answer = await attempt(client, url, event, policy.timeout)
         if answer.success:
             return answer
-        print(f"try {tries}: {answer.text}", file=sys.stderr, flush=True)  # noqa: T201  the pod's log
-        wish = float(answer.retry_after) if (answer.retry_after or "").isdecimal() else None
+        print(f"try {tries}: {answer.text}", file=sys.stderr, flush=True)
         now = time.time()
-        next = decide(policy, tries=tries, status=answer.status, retry_after=wish, now=now, chance=random.random())
-        if isinstance(next, Dead):
+        wish = retry_after(answer.retry_after, now)
+        decision = decide(policy, tries=tries, status=answer.status, retry_after=wish, now=now, chance=random.random())
+        if isinstance(decision, Dead):
             if policy.dead_letter is not None:
-                await attempt(client, policy.dead_letter, marked(event, url, answer.status, answer.body), policy.timeout)
+                await attempt(
+                    client, policy.dead_letter, marked(event, url, answer.status, answer.body), policy.timeout
+                )
             return answer
-        await asyncio.sleep(next.due - now)
+        await asyncio.sleep(decision.due - now)
 
 
 async def _main(environ: Mapping[str, str], say: Callable[[str], None]) -> int:
@@ -96,4 +99,4 @@ def _needed(environ: Mapping[str, str], name: str) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(asyncio.run(_main(os.environ, lambda text: print(text, flush=True))))  # noqa: T201
+    raise SystemExit(asyncio.run(_main(os.environ, lambda text: print(text, flush=True))))

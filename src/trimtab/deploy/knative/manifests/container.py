@@ -123,4 +123,3 @@ def _source(volume: Volume) -> dict[str, Any]:
     if source.host_path is not None:
         return {"hostPath": {"path": source.host_path}}
     return {"emptyDir": {}}
-

@@ -42,10 +42,8 @@ def notes(trigger: CronTrigger, *, job: bool) -> list[str]:
     """Say what becomes of the trigger's policies."""
     where = f"trigger {trigger.name!r}"
     if not job and wants_cron_job(trigger) and len(fields(trigger.schedule, where).split()) == 6:
-        return [
-            f"{where}: a schedule with seconds is a PingSource, which does not make up for missed ticks "
-            f"(catchUp: {trigger.catch_up}) and starts each in time (overlap: {trigger.overlap})"
-        ]
+        said = f"(catchUp: {trigger.catch_up}) and starts each in time (overlap: {trigger.overlap})"
+        return [f"{where}: a schedule with seconds is a PingSource, which does not make up for missed ticks {said}"]
     if trigger.catch_up == "all":
         return [f"{where}: catchUp 'all' is not possible on Kubernetes; the last missed tick is made up for"]
     if trigger.overlap == "queue":
@@ -82,11 +80,11 @@ def _ping_source(rendering: Rendering, trigger: CronTrigger, schedule: str) -> M
     return made(rendering, "sources.knative.dev/v1", "PingSource", name, spec, trigger=trigger.name)
 
 
-def _cron_job(
-    rendering: Rendering, trigger: CronTrigger, schedule: str, path: str, *, starts_job: bool
-) -> Manifest:
+def _cron_job(rendering: Rendering, trigger: CronTrigger, schedule: str, path: str, *, starts_job: bool) -> Manifest:
     if len(schedule.split()) == 6:
-        raise SpecError(f"{path}.schedule", trigger.schedule, "whole minutes: a CronJob, which starts a job, knows no seconds")
+        raise SpecError(
+            f"{path}.schedule", trigger.schedule, "whole minutes: a CronJob, which starts a job, knows no seconds"
+        )
     if starts_job:
         from trimtab.deploy.knative.manifests.job import job_spec
 
@@ -112,6 +110,7 @@ def _post(rendering: Rendering, trigger: CronTrigger) -> dict[str, Any]:
     """Give the job that posts one tick: the function's own image, without its resources and secrets."""
     namespace = rendering.namespace
     tick = {
+        "TRIMTAB_FUNCTION": rendering.name,
         "TRIMTAB_TICK": msgspec.json.encode(plain(trigger, defaults=False)).decode(),
         "TRIMTAB_TICK_SOURCE": source(namespace, rendering.name, trigger.name),
         "TRIMTAB_TICK_URL": f"http://{rendering.name}.{namespace}.svc.cluster.local/",

@@ -9,6 +9,7 @@ from trimtab.deploy.knative.manifests.delivery import delivery
 from trimtab.deploy.knative.manifests.names import child, made
 from trimtab.deploy.knative.manifests.service import SERVING
 from trimtab.spec import EventTrigger, Sink
+from trimtab.spec.quantity import seconds
 
 EVENTING = "eventing.knative.dev/v1"
 JOB_SINK = "sinks.knative.dev/v1alpha1"
@@ -30,14 +31,14 @@ def trigger(rendering: Rendering, wanted: EventTrigger) -> Manifest:
 
 def sink_binding(rendering: Rendering, sink: Sink) -> Manifest:
     """Give the SinkBinding that sets K_SINK in the function's containers."""
-    subject = reference(rendering)
+    subject: dict[str, Any] = {**reference(rendering)}
     if rendering.function.spec.kind == "job":
         subject = {
             "apiVersion": "batch/v1",
             "kind": "Job",
             "selector": {"matchLabels": {"trimtab.dev/function": rendering.name}},
         }
-    spec: dict[str, Any] = {"subject": {**subject, **_namespace(rendering)}, "sink": _destination(sink)}
+    spec: dict[str, Any] = {"subject": {**subject, "namespace": rendering.namespace}, "sink": _destination(sink)}
     if sink.extensions:
         spec["ceOverrides"] = {"extensions": sink.extensions}
     return made(rendering, "sources.knative.dev/v1", "SinkBinding", child(rendering.name, "sink"), spec)
@@ -50,17 +51,11 @@ def reference(rendering: Rendering) -> dict[str, str]:
 
 def notes(wanted: EventTrigger) -> list[str]:
     """Say what Knative does otherwise."""
-    from trimtab.spec.quantity import seconds
-
     if seconds(wanted.deduplicate):
         return [
             f"trigger {wanted.name!r}: deduplicate is not possible on Knative; an event may come twice, so compare ids"
         ]
     return []
-
-
-def _namespace(rendering: Rendering) -> dict[str, str]:
-    return {"namespace": rendering.namespace}
 
 
 def _destination(sink: Sink) -> dict[str, Any]:

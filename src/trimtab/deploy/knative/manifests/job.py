@@ -16,9 +16,7 @@ KEPT = 24 * 3600
 """Seconds a finished run stays on the cluster, with its log."""
 
 
-def job(
-    rendering: Rendering, run: str, parameters: dict[str, Any], inputs: dict[str, str] | None = None
-) -> Manifest:
+def job(rendering: Rendering, run: str, parameters: dict[str, Any], inputs: dict[str, str] | None = None) -> Manifest:
     """Give the Job of one run."""
     given = {**rendering.function.spec.parameters, **parameters}
     return made(

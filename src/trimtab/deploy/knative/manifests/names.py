@@ -30,10 +30,14 @@ def labels(rendering: Rendering, trigger: str = "") -> dict[str, str]:
     return {**metadata.labels, **ours, **({TRIGGER: trigger} if trigger else {})}
 
 
-def annotations(rendering: Rendering) -> dict[str, str]:
+def provenance(rendering: Rendering) -> dict[str, str]:
     """Give the annotations of every object: what it was made from."""
     ours = {SPEC_HASH: spec_hash(rendering), VERSION: __version__}
-    return {**rendering.function.metadata.annotations, **ours, **({COMMIT: rendering.commit} if rendering.commit else {})}
+    return {
+        **rendering.function.metadata.annotations,
+        **ours,
+        **({COMMIT: rendering.commit} if rendering.commit else {}),
+    }
 
 
 def spec_hash(rendering: Rendering) -> str:
@@ -59,6 +63,6 @@ def made(rendering: Rendering, api: str, kind: str, name: str, spec: dict[str, A
         "name": name,
         "namespace": rendering.namespace,
         "labels": labels(rendering, trigger),
-        "annotations": annotations(rendering),
+        "annotations": provenance(rendering),
     }
     return {"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec}

@@ -7,7 +7,7 @@ from trimtab.spec import Scale
 _PREFIX = "autoscaling.knative.dev/"
 
 
-def annotations(scale: Scale) -> dict[str, str]:
+def autoscaling(scale: Scale) -> dict[str, str]:
     """Give the annotations. All are written, defaults too: a cluster may have defaults of its own."""
     found = {
         "class": "kpa.autoscaling.knative.dev",

@@ -7,8 +7,8 @@ from typing import Any
 
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
 from trimtab.deploy.knative.manifests.container import container, pod
-from trimtab.deploy.knative.manifests.names import annotations, labels, made
-from trimtab.deploy.knative.manifests.scaling import annotations as scaling
+from trimtab.deploy.knative.manifests.names import labels, made, provenance
+from trimtab.deploy.knative.manifests.scaling import autoscaling
 from trimtab.spec import FunctionSpec, TrafficTarget
 from trimtab.spec.quantity import seconds
 
@@ -43,7 +43,7 @@ def _template(rendering: Rendering) -> dict[str, Any]:
     return {
         "metadata": {
             "labels": labels(rendering),
-            "annotations": {**annotations(rendering), **scaling(spec.scale)},
+            "annotations": {**provenance(rendering), **autoscaling(spec.scale)},
         },
         "spec": {
             "containerConcurrency": spec.scale.concurrency,
