@@ -10,7 +10,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -48,9 +48,15 @@ class Declared(Struct, kw_only=True, frozen=True):
     where: str = ""
     """For people: 'requirements.txt', 'pyproject.toml', 'the script block of handler.py', 'spec.build.requirements' ..."""
     lock: bytes | None = None
-    """The content of a uv.lock that is to be kept to."""
+    """A requirements file with the hashes of everything, made of a uv.lock or found so: only these files may be installed."""
     python: str | None = None
     """`requires-python` of the declaration, where it has one."""
+    constraints: list[str] = []
+    """Versions that are kept to where something requires the package (`-c` in a requirements file)."""
+    folder: Path | None = None
+    """What relative paths in `lines` are relative to."""
+    pinned: bool = False
+    """Whether `lines` are the very versions that a pickled function came from: where they are installed, nothing is made."""
 
 
 class Code(Struct, kw_only=True):
@@ -72,6 +78,10 @@ class Code(Struct, kw_only=True):
     """What a notebook's magics set. It never enters an image."""
     commands: list[str] = []
     """Shell commands that the source asks for."""
+    config: dict[str, Any] = {}
+    """What `%nuclio config` lines of a notebook set, as the Nuclio document that they describe."""
+    undefined: list[str] = []
+    """Sentences about names that a notebook's code uses and no exported cell defines."""
     notes: list[str] = []
     """Sentences about what was left out or changed: dropped magics, ignored cells."""
 
@@ -93,6 +103,8 @@ class Lock(Struct, kw_only=True, frozen=True):
     """Sorted by name."""
     digest: str = ""
     """`sha256:...` of everything that decides what is installed: the key of the dependencies layer."""
+    links: tuple[Path, ...] = ()
+    """Folders of wheels that came with the source; they are named nowhere in `text`."""
 
 
 class Layer(Struct, kw_only=True, frozen=True):
