@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from trimtab.builder.abc import Content, Layer, LayerName
+from trimtab.builder.abc import Layer, LayerName
 from trimtab.builder.cache import Cache
 from trimtab.builder.layers import tar
 from trimtab.builder.layers.compress import MEDIA_TYPES, Compression, Compressor, identity
@@ -14,7 +14,7 @@ from trimtab.builder.layers.compress import MEDIA_TYPES, Compression, Compressor
 FORMAT = "1"
 """Raised whenever the same inputs would give another tar than before."""
 
-Entries = dict[str, Content | tar.Link]
+Entries = dict[str, tar.Entry]
 
 
 def find_or_make(

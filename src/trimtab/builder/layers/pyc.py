@@ -12,7 +12,7 @@ import msgspec
 
 from trimtab.builder.abc import Content
 from trimtab.builder.layers.interpreter import Interpreter
-from trimtab.builder.layers.tar import Link
+from trimtab.builder.layers.tar import Entry, Link, Script
 from trimtab.errors import BuildError
 
 WORKER = Path(__file__).with_name("pyc_worker.py")
@@ -25,8 +25,8 @@ _LEAST = 64
 
 
 def compiled(
-    entries: Mapping[str, Content | Link], interpreter: Interpreter | None, scratch: Path, *, checked: bool
-) -> dict[str, Content | Link]:
+    entries: Mapping[str, Entry], interpreter: Interpreter | None, scratch: Path, *, checked: bool
+) -> dict[str, Entry]:
     """Give `entries` with the .pyc files of their modules; without an interpreter, as they are.
 
     `scratch` is an empty folder that lives as long as the result. With `checked` the source is compared at import
@@ -37,7 +37,7 @@ def compiled(
         return dict(entries)
     jobs: dict[str, Job] = {}
     for number, (name, content) in enumerate(modules.items()):
-        if isinstance(content, Link):
+        if isinstance(content, Link | Script):
             continue
         target = str(scratch / f"{number}.pyc")
         jobs[_cached_name(name, interpreter.tag)] = (_on_disk(content, scratch, number), f"/{name}", target, checked)

@@ -22,12 +22,12 @@ from trimtab.builder.layers.compress import Compression
 from trimtab.builder.layers.dependencies import placed_at
 from trimtab.builder.layers.interpreter import Interpreter
 from trimtab.builder.layers.layer import Entries, find_or_make
-from trimtab.builder.layers.tar import Link
+from trimtab.builder.layers.tar import Link, Script
 from trimtab.builder.requirements import install
 from trimtab.errors import BuildError
 
 PACKAGE = Path(trimtab.__file__).parent
-_SCRIPT = f"#!{places.PYTHON}\nfrom trimtab.cli import main\n\nmain()\n".encode()
+_SCRIPT = Script(f"#!{places.PYTHON}\nfrom trimtab.cli import main\n\nmain()\n".encode())
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _EXTRA = re.compile(r"""\bextra\s*==\s*['"]([^'"]+)['"]""")
 _KEPT = ("METADATA", "entry_points.txt", "WHEEL")
@@ -101,6 +101,7 @@ def _environment(python: str, home: str) -> Entries:
     links: Entries = {f"{places.BIN}/{name}": Link(home) for name in names}
     return {
         **links,
+        f"{places.BIN}/trimtab": _SCRIPT,
         f"{places.ROOT}/pyvenv.cfg": config.encode(),
         f"{places.site_packages(python)}/trimtab.pth": f"/{places.RUNTIME}\n".encode(),
     }
@@ -120,7 +121,7 @@ def _needs(itself: Distribution, extras: set[str]) -> list[str]:
 def _pins(needs: Iterable[str]) -> set[str]:
     """Name the versions of `needs`, and of what those need, that are installed here."""
     pins: dict[str, str] = {}
-    waiting = [name[0] for need in needs if (name := _NAME.match(need))]
+    waiting = [each[0] for need in needs if (each := _NAME.match(need))]
     while waiting:
         name = waiting.pop()
         if name in pins:

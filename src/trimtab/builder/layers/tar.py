@@ -25,6 +25,16 @@ class Link(Struct, frozen=True):
     target: str
 
 
+class Script(Struct, frozen=True):
+    """Bytes that can be executed, as the content of an entry."""
+
+    data: bytes
+
+
+Entry = Content | Link | Script
+"""What an entry of a layer can be; folders make themselves."""
+
+
 class Sink(Protocol):
     """Where a tar goes."""
 
@@ -33,12 +43,14 @@ class Sink(Protocol):
         ...
 
 
-def write(entries: dict[str, Content | Link], sink: Sink) -> None:
+def write(entries: dict[str, Entry], sink: Sink) -> None:
     """Write a tar of `entries`: names relative to the image's root, with the folders that they need.
 
     Memory stays bounded, however large a file is. Errors: BuildError for names and files that cannot be in an image.
     """
-    with tarfile.open(fileobj=cast("IO[bytes]", _Counted(sink)), mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8") as tar:
+    with tarfile.open(
+        fileobj=cast("IO[bytes]", _Counted(sink)), mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8"
+    ) as tar:
         for name in sorted({*entries, *_folders(entries)}):
             _add(tar, name, entries.get(name))
 
@@ -79,7 +91,7 @@ class _Counted:
         return self._at
 
 
-def _add(tar: tarfile.TarFile, name: str, content: Content | Link | None) -> None:
+def _add(tar: tarfile.TarFile, name: str, content: Entry | None) -> None:
     info = tarfile.TarInfo(name)
     info.mtime, info.mode = MTIME, 0o755
     if content is None:
@@ -88,11 +100,12 @@ def _add(tar: tarfile.TarFile, name: str, content: Content | Link | None) -> Non
     elif isinstance(content, Link):
         info.type, info.linkname, info.mode = tarfile.SYMTYPE, content.target, 0o777
         tar.addfile(info)
-    elif isinstance(content, bytes):
-        info.size, info.mode = len(content), 0o644
-        tar.addfile(info, io.BytesIO(content))
-    else:
+    elif isinstance(content, Path):
         _add_file(tar, info, content)
+    else:
+        data, info.mode = (content.data, 0o755) if isinstance(content, Script) else (content, 0o644)
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
 
 
 def _add_file(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> None:
