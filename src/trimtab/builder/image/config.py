@@ -12,7 +12,7 @@ from trimtab.builder.image.python import PATH
 from trimtab.builder.layers import places
 
 PORT = 8080
-ENTRYPOINT = (places.PYTHON, "-m", "trimtab", "serve", "--host", "0.0.0.0")  # noqa: S104  (the container's network)
+ENTRYPOINT = (f"/{places.BIN}/trimtab", "serve", "--host", "0.0.0.0")  # noqa: S104  (the container's network)
 
 
 def config(base: Base, layers: list[Layer], handler: str, labels: dict[str, str], created: str) -> bytes:
