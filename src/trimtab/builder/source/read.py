@@ -33,8 +33,12 @@ def read_source(source: Source, build: Build, handler: str, *, name: str = "") -
         return read_folder(path, handler)
     if not path.is_file():
         raise SpecError("spec.source.path", source.path, "a file or folder that exists")
+    if path.suffix == ".ipynb":
+        from trimtab.builder.source import notebook
+
+        return notebook.read(path, build, handler, name=name)
     if path.suffix != ".py":
-        raise SpecError("spec.source.path", source.path, "a .py file or a folder")
+        raise SpecError("spec.source.path", source.path, "a .py file, an .ipynb notebook or a folder")
     files, notes = file.read(path)
     return _code(files, handler, str(path), notes, path.parent)
 
