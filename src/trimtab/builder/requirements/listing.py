@@ -72,7 +72,7 @@ def _read(
             included = _beside(name, value, place)
             texts += _read(included, text_of, into, constraints, notes, (*within, name))
         elif option in _KEPT:
-            lines.append(f"{_KEPT[option] or option} {_without_credentials(value, place)}")
+            lines.append(f"{_KEPT[option] or option} {refuse_credentials(value, place)}")
         elif option == "--no-index":
             lines.append(option)
         elif option in {"-e", "--editable"}:
@@ -110,7 +110,8 @@ def _beside(name: str, other: str, place: str) -> str:
     return "/".join(parts)
 
 
-def _without_credentials(url: str, place: str) -> str:
+def refuse_credentials(url: str, place: str) -> str:
+    """Give the URL back. Errors: SpecError, without them, where it holds a user or a password."""
     literal = _VARIABLE.sub("", urlsplit(url).netloc.rpartition("@")[0])
     if literal.strip(":"):
         raise SpecError(

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from trimtab.builder.abc import Code
-from trimtab.spec import Function, from_dict, to_dict
+from trimtab.spec import Build, EnvVar, Function, from_dict, to_dict
 
 
 def applied(function: Function, code: Code) -> tuple[Function, list[str]]:
@@ -20,7 +20,7 @@ def applied(function: Function, code: Code) -> tuple[Function, list[str]]:
     if code.config:
         said: list[str] = []
         config = from_dict(code.config, leftovers=said)
-        document = _merged(document, _without_name(to_dict(config)))
+        document = _merged(document, _of_code(to_dict(config), code.config))
         leftovers = [f"%nuclio config is not carried over: {each}" for each in said]
     function = from_dict(document)
     build = function.spec.build
@@ -32,9 +32,7 @@ def applied(function: Function, code: Code) -> tuple[Function, list[str]]:
     return _replaced(function, code, build), leftovers
 
 
-def _replaced(function: Function, code: Code, build: Any) -> Function:
-    from trimtab.spec import EnvVar
-
+def _replaced(function: Function, code: Code, build: Build) -> Function:
     known = {variable.name for variable in function.spec.env}
     env = [EnvVar(name=name, value=value) for name, value in code.env.items() if name not in known]
     spec = msgspec.structs.replace(function.spec, handler=code.handler, build=build, env=[*function.spec.env, *env])
@@ -45,9 +43,12 @@ def _united(first: list[str], second: list[str]) -> list[str]:
     return list(dict.fromkeys([*first, *second]))
 
 
-def _without_name(document: dict[str, Any]) -> dict[str, Any]:
-    """Leave what a description of code cannot decide: who the function is, and where its code lies."""
+def _of_code(document: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what code cannot decide (who the function is, where its code lies), and Nuclio's one worker, where the
+    notebook says nothing of workers."""
     spec = {key: value for key, value in document.get("spec", {}).items() if key not in {"handler", "source"}}
+    if "triggers" not in config.get("spec", {}):
+        spec["scale"] = {k: v for k, v in spec.get("scale", {}).items() if k not in {"workers", "concurrency"}}
     return {"spec": spec}
 
 

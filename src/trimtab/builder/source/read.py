@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from trimtab.builder.abc import Code, Content
 from trimtab.builder.requirements.declared import declared
 from trimtab.builder.source import file
@@ -13,6 +15,7 @@ from trimtab.builder.source import handler as handlers
 from trimtab.builder.source.folder import Folder
 from trimtab.builder.source.ignore import OURS
 from trimtab.errors import SpecError
+from trimtab.runtime.pickled import IMPORT
 from trimtab.spec import Build, Source
 
 
@@ -23,7 +26,9 @@ def read_source(source: Source, build: Build, handler: str, *, name: str = "") -
     Errors: SpecError naming what cannot be read, and where; BuildError where git or uv fail.
     """
     if source.git is not None:
-        raise SpecError("spec.source.git", source.git, "a path or code", hint="Clone it first")
+        from trimtab.builder.source import git
+
+        return git.read(source.git, build, handler, name=name)
     if source.code is not None:
         return _text(source.code, handler)
     if source.path is None:
@@ -33,8 +38,12 @@ def read_source(source: Source, build: Build, handler: str, *, name: str = "") -
         return read_folder(path, handler)
     if not path.is_file():
         raise SpecError("spec.source.path", source.path, "a file or folder that exists")
+    if path.suffix == ".ipynb":
+        from trimtab.builder.source import notebook
+
+        return notebook.read(path, build, handler, name=name)
     if path.suffix != ".py":
-        raise SpecError("spec.source.path", source.path, "a .py file or a folder")
+        raise SpecError("spec.source.path", source.path, "a .py file, an .ipynb notebook or a folder")
     files, notes = file.read(path)
     return _code(files, handler, str(path), notes, path.parent)
 
@@ -48,7 +57,10 @@ def read_folder(path: Path, handler: str, *, git: bool = True) -> Code:
 
 def _text(text: str, name: str) -> Code:
     module = name.partition(":")[0] or "handler"
-    return _code({f"{module.replace('.', '/')}.py": text.encode()}, name, "", [], None)
+    code = _code({f"{module.replace('.', '/')}.py": text.encode()}, name, "", [], None)
+    if f"\n{IMPORT}\n" in text:
+        code.requirements = msgspec.structs.replace(code.requirements, pinned=True)
+    return code
 
 
 def _code(files: Mapping[str, Content], name: str, origin: str, notes: list[str], folder: Path | None) -> Code:

@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 def deploy(session: Session, source: str, changes: Changes, force: bool, target: str, output: str) -> None:
     """Make a function run, and print its URL.
 
-    SOURCE is FILE.py[:handler], a folder, or a function.yaml or .json (Trimtab's or Nuclio's). Options override the
-    document. A function that changed becomes a new revision, which takes over without a failed request; one that did
+    SOURCE is FILE.py[:handler], NOTEBOOK.ipynb[:handler], a folder, git+URL@REF#FOLDER, or a function.yaml or .json
+    (Trimtab's or Nuclio's). Options override the document. A function that changed becomes a new revision, which takes over without a failed request; one that did
     not is left alone. A missing daemon is started.
 
     \b
     trimtab deploy hello.py
     trimtab deploy hello.py:handler --name greet --min 1 --max 4 --concurrency 1
+    trimtab deploy model.ipynb:predict --verify
     trimtab deploy report.py --cron '0 7 * * *' --timezone Europe/Paris
     trimtab deploy audit.py --on type=com.example.made -o json | jq -r .url
     """

@@ -10,9 +10,10 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from trimtab.builder.abc import Code, Content, is_executable
+from trimtab.builder.abc import Code, Content, Declared, is_executable
 from trimtab.builder.source import applied, read_source
 from trimtab.errors import SpecError
 from trimtab.spec import Function, Source, check
@@ -69,8 +70,18 @@ def read(function: Function, copies: Path) -> tuple[Function, Code, list[str]]:
     )
     if total > LARGEST:
         raise SpecError("spec.source.path", spec.source.path, f"at most {LARGEST // 2**20} MiB of files")
+    if code.requirements.pinned and not spec.build.requirements and _are_here(code.requirements.lines):
+        code.requirements = Declared()
     function, leftovers = applied(function, code)
     return check(function), code, [*code.notes, *leftovers]
+
+
+def _are_here(pins: list[str]) -> bool:
+    """Whether this interpreter, which zygotes have too, has exactly these versions."""
+    try:
+        return all(version(name) == number for name, _, number in (pin.partition("==") for pin in pins))
+    except PackageNotFoundError:
+        return False
 
 
 def _copied(root: Path) -> Iterator[tuple[str, Path]]:

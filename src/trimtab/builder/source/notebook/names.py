@@ -1,0 +1,84 @@
+"""Names that exported code uses and nothing in it defines: in the notebook they came from cells that are gone."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import symtable
+from collections.abc import Iterator
+
+from trimtab.builder.source.notebook.document import Cell
+from trimtab.builder.source.notebook.scan import scan
+from trimtab.runtime.cells import Cells
+
+_GIVEN = frozenset(
+    {*vars(builtins), "__name__", "__file__", "__doc__", "__spec__", "__path__", "__class__", "__builtins__"}
+)
+_IPYTHONS = {
+    "display": "it is IPython's: `from IPython.display import display`, or tag the cell 'ignore'",
+    "get_ipython": "it is there in notebooks only: tag the cell 'ignore'",
+    "In": "it is IPython's",
+    "Out": "it is IPython's",
+}
+
+
+def undefined(text: str, cells: Cells, left_out: list[tuple[Cell, str]]) -> list[str]:
+    """Say which names the exported `text` uses and does not define, where, and which left out cell defines them."""
+    try:
+        tree, table = ast.parse(text), symtable.symtable(text, cells.notebook, "exec")
+    except (SyntaxError, ValueError):
+        return []
+    if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)):
+        return []  # whatever it brings is unknown here
+    missing = set(_used(table)) - set(_defined(table)) - _GIVEN
+    places = {
+        node.id: node.lineno for node in sorted(_loads(tree), key=lambda node: -node.lineno) if node.id in missing
+    }
+    return [_sentence(name, cells.locate(line), left_out) for name, line in sorted(places.items(), key=lambda p: p[1])]
+
+
+def _loads(tree: ast.AST) -> list[ast.Name]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
+
+
+def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+    yield table
+    for child in table.get_children():
+        yield from _tables(child)
+
+
+def _used(top: symtable.SymbolTable) -> Iterator[str]:
+    for table in _tables(top):
+        for symbol in table.get_symbols():
+            if symbol.is_referenced() and (table is top or symbol.is_global()):
+                yield symbol.get_name()
+
+
+def _defined(top: symtable.SymbolTable) -> Iterator[str]:
+    for table in _tables(top):
+        for symbol in table.get_symbols():
+            bound = symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace()
+            if bound and (table is top or symbol.is_declared_global()):
+                yield symbol.get_name()
+
+
+def _sentence(name: str, place: tuple[int, int] | None, left_out: list[tuple[Cell, str]]) -> str:
+    where = f"cell {place[0]}, line {place[1]}" if place else "the module"
+    said = f"{where} uses {name!r}, which no exported cell defines"
+    if name in _IPYTHONS:
+        return f"{said}: {_IPYTHONS[name]}"
+    for cell, reason in left_out:
+        if name in _names_of(cell):
+            return f"{said}: cell {cell.number} does, and is left out ({reason})"
+    return f"{said}: it is left of a cell that was changed or deleted"
+
+
+def _names_of(cell: Cell) -> set[str]:
+    """The names that a cell defines at its top, as far as it can be read."""
+    scanned = scan(cell.lines)
+    names = {line.split("=")[0].strip() for line, found in zip(cell.lines, scanned, strict=True) if found.ipython}
+    text = "\n".join("" if found.ipython else line for line, found in zip(cell.lines, scanned, strict=True))
+    try:
+        return names | set(_defined(symtable.symtable(text, "cell", "exec")))
+    except (SyntaxError, ValueError):
+        return names
