@@ -58,7 +58,7 @@ class _Build:
 
     def run(self) -> Built:
         function, code = self._read()
-        found = self._bases(function)
+        found = self._bases(function, code.requirements)
         python = found[0].python.version
         compiler = interpreter.find(python)
         if compiler is None:
@@ -92,7 +92,7 @@ class _Build:
             )
         return function, code
 
-    def _bases(self, function: Function) -> list[Base]:
+    def _bases(self, function: Function, declared: Declared) -> list[Base]:
         wanted = function.spec.build
         python = wanted.python or (None if wanted.base_image else bases.running())
         image = wanted.base_image or bases.default_image(wanted.python)
@@ -101,6 +101,7 @@ class _Build:
             found = bases.read(source, platforms(self.request, self.destination), python, self.cache)
             step.detail = f"{found[0].name}, Python {found[0].python.version}"
         self.notes += bases.notes(source)
+        _check_python(declared, found[0])
         return found
 
     def _layers(self, makers: Makers, base: Base, declared: Declared) -> tuple[list[Layer], list[Package]]:
@@ -162,3 +163,19 @@ def _declared(function: Function, code: Code) -> Declared:
     """Give what the description and the source require together."""
     lines = list(dict.fromkeys([*function.spec.build.requirements, *code.requirements.lines]))
     return msgspec.structs.replace(code.requirements, lines=lines)
+
+
+def _check_python(declared: Declared, base: Base) -> None:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        suits = not declared.python or SpecifierSet(declared.python).contains(f"{base.python.version}.99")
+    except InvalidSpecifier as exc:
+        raise SpecError(f"requires-python of {declared.where}", declared.python, "such as '>=3.12'") from exc
+    if not suits:
+        raise SpecError(
+            "spec.build.python",
+            base.python.version,
+            f"{declared.python}, as {declared.where} requires",
+            hint="Name the version (--python 3.12), or a base image that has it",
+        )

@@ -42,7 +42,8 @@ class Compressor:
     def __init__(self, file: IO[bytes], compression: Compression) -> None:
         self._file, self._compress = file, _function(compression)
         self._plain, self._packed = hashlib.sha256(), hashlib.sha256()
-        self._buffer = bytearray()
+        self._parts: list[bytes] = []
+        self._held = 0
         self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="trimtab-compress")
         self._queue: deque[Future[bytes]] = deque()
         self.size = 0
@@ -50,16 +51,18 @@ class Compressor:
     def write(self, data: bytes) -> int:
         """Take some more of the tar. Errors: OSError of the file."""
         self._plain.update(data)
-        self._buffer += data
-        while len(self._buffer) >= MEMBER:
-            self._submit(bytes(self._buffer[:MEMBER]))
-            del self._buffer[:MEMBER]
+        self._parts.append(data)
+        self._held += len(data)
+        while self._held >= MEMBER:
+            whole = b"".join(self._parts)
+            self._submit(whole[:MEMBER])
+            self._parts, self._held = [whole[MEMBER:]], self._held - MEMBER
         return len(data)
 
     def finish(self) -> tuple[str, str]:
         """Write what is left; give the digests of the compressed bytes and of the plain ones."""
-        if self._buffer or not self.size:
-            self._submit(bytes(self._buffer))
+        if self._held or not self.size:
+            self._submit(b"".join(self._parts))
         while self._queue:
             self._take()
         return f"sha256:{self._packed.hexdigest()}", f"sha256:{self._plain.hexdigest()}"

@@ -18,6 +18,9 @@ from trimtab.errors import BuildError
 MTIME = 315_532_800
 """1980-01-01, the time of every file: zip, which some tools make of site-packages, knows none before it."""
 
+_PART = 1 << 18
+"""Bytes of a file that are read at a time."""
+
 
 class Link(Struct, frozen=True):
     """A symbolic link as the content of an entry."""
@@ -49,7 +52,11 @@ def write(entries: dict[str, Entry], sink: Sink) -> None:
     Memory stays bounded, however large a file is. Errors: BuildError for names and files that cannot be in an image.
     """
     with tarfile.open(
-        fileobj=cast("IO[bytes]", _Counted(sink)), mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8"
+        fileobj=cast("IO[bytes]", _Counted(sink)),
+        mode="w",
+        format=tarfile.PAX_FORMAT,
+        encoding="utf-8",
+        copybufsize=_PART,
     ) as tar:
         for name in sorted({*entries, *_folders(entries)}):
             _add(tar, name, entries.get(name))

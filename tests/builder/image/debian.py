@@ -19,7 +19,13 @@ from pathlib import Path
 SUITE, PYTHON = "bookworm", "3.11"
 KEPT = Path(os.environ.get("TRIMTAB_TEST_CACHE") or Path.home() / ".cache" / "trimtab-tests")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_LEFT_OUT = ("./var/cache/apt/*", "./var/lib/apt/lists/*", "./usr/share/doc/*", "./usr/share/man/*", "./usr/share/locale/*")
+_LEFT_OUT = (
+    "./var/cache/apt/*",
+    "./var/lib/apt/lists/*",
+    "./usr/share/doc/*",
+    "./usr/share/man/*",
+    "./usr/share/locale/*",
+)
 
 
 def layout() -> Path:
@@ -43,7 +49,9 @@ def _make(folder: Path) -> None:
     root = folder / "root"
     shutil.rmtree(root, ignore_errors=True)
     packages = "--include=python3,python3-venv,ca-certificates"
-    subprocess.run(["debootstrap", "--variant=minbase", packages, SUITE, str(root)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["debootstrap", "--variant=minbase", packages, SUITE, str(root)], check=True, stdout=subprocess.DEVNULL
+    )
     plain = folder / "root.tar"
     exclude = [f"--exclude={pattern}" for pattern in _LEFT_OUT]
     options = ["--sort=name", "--numeric-owner", "--mtime=@0", "--one-file-system", *exclude]
@@ -59,11 +67,21 @@ def write(folder: Path, tars: list[Path], architecture: str, config: dict[str, o
     for plain in tars:
         diff_ids.append(f"sha256:{hashlib.sha256(plain.read_bytes()).hexdigest()}")
         packed = gzip.compress(plain.read_bytes(), 1, mtime=0)
-        layers.append(_blob(folder, packed, "application/vnd.oci.image.layer.v1.tar+gzip"))
-    document = {"architecture": architecture, "os": "linux", "config": config, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
-    described = _blob(folder, json.dumps(document).encode(), "application/vnd.oci.image.config.v1+json")
-    manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": described, "layers": layers}
-    root = _blob(folder, json.dumps(manifest).encode(), manifest["mediaType"])
+        layers.append(blob(folder, packed, "application/vnd.oci.image.layer.v1.tar+gzip"))
+    document = {
+        "architecture": architecture,
+        "os": "linux",
+        "config": config,
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    }
+    described = blob(folder, json.dumps(document).encode(), "application/vnd.oci.image.config.v1+json")
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": described,
+        "layers": layers,
+    }
+    root = blob(folder, json.dumps(manifest).encode(), manifest["mediaType"])
     index(folder, [root])
     return str(root["digest"])
 
@@ -74,7 +92,7 @@ def index(folder: Path, manifests: list[dict[str, object]]) -> None:
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": manifests}))
 
 
-def _blob(folder: Path, content: bytes, media_type: object) -> dict[str, object]:
+def blob(folder: Path, content: bytes, media_type: object) -> dict[str, object]:
     digest = hashlib.sha256(content).hexdigest()
     place = folder / "blobs" / "sha256" / digest
     place.parent.mkdir(parents=True, exist_ok=True)
