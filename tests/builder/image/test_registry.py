@@ -218,10 +218,11 @@ def test_the_last_known_base_is_used_without_a_network(tmp_path: Path, make: Mak
         first = make("hello", base=base, layout=tmp_path / "one")
     second = make("hello", base=base, layout=tmp_path / "one")
     assert second.digest == first.digest
-    assert second.notes == [
-        f"the registry {gone.host} does not answer: [Errno 111] Connection refused: the base image is {base} as it"
-        + f" was last time, {first.base.partition('@')[2]}"
-    ]
+    (note,) = second.notes
+    assert note == (
+        f"the registry {gone.host} does not answer: [Errno 111] Connection refused: the base image is {base} as it was"
+        f" last time, {first.base.partition('@')[2]}"
+    )
 
 
 BUILD = """

@@ -26,8 +26,8 @@ _FULL_NAME = "io.containerd.image.name"
 class LayoutDestination(Destination):
     """A folder in OCI's image layout; images that are there already stay."""
 
-    def __init__(self, folder: Path, image: str) -> None:
-        self.folder, self.image = folder, image
+    def __init__(self, folder: Path, image: str, *, lists_bills: bool = True) -> None:
+        self.folder, self.image, self._lists_bills = folder, image, lists_bills
 
     def missing(self, bundle: Bundle) -> list[Blob]:
         """Name the blobs whose files are not there."""
@@ -57,7 +57,8 @@ class LayoutDestination(Destination):
         tag = self.image.rpartition("/")[2].partition(":")[2].partition("@")[0] or "latest"
         root = bundle.root.descriptor()
         root.annotations = {_FULL_NAME: self.image, _NAME: tag}
-        referrers = [made.referrer.descriptor(artifact_type=MEDIA_TYPE) for made in bundle.images]
+        bills = bundle.images if self._lists_bills else []
+        referrers = [made.referrer.descriptor(artifact_type=MEDIA_TYPE) for made in bills]
         ours = {root.digest, *(each.digest for each in referrers)}
         others = [each for each in self._before() if each.digest not in ours and each.annotations.get(_NAME) != tag]
         return Index(manifests=[*others, root, *referrers], media_type=INDEX)
@@ -106,7 +107,8 @@ class ArchiveDestination(Destination):
             TemporaryDirectory(prefix=f".{self.path.name}-", dir=self.path.parent) as scratch,
         ):
             folder = Path(scratch, "layout")
-            written = LayoutDestination(folder, self.image).send(bundle, cache, progress)
+            # Engines want an archive to hold one image, and would take an SBOM for another.
+            written = LayoutDestination(folder, self.image, lists_bills=False).send(bundle, cache, progress)
             (folder / "manifest.json").write_bytes(self._docker(bundle))
             archive = Path(scratch, "archive.tar")
             with tarfile.open(archive, "w") as tar:
