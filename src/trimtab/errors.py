@@ -7,6 +7,7 @@
     │   ├── ImportFailed        the module is there and raised while it was imported
     │   └── NameMissing         the module has no such name
     ├── BuildError              no image can be made of what was given: correct the source, the requirements or the base
+    │   ├── NotVerified         the handler fails in a clean process: correct the code, or give a sample that fits
     │   └── RegistryError       a registry refused or did not answer: look at its address and the credentials
     ├── EventError              an event or body is malformed: the sender must correct it (HTTP 400)
     ├── PermanentError          raised by handlers: do not retry this event
@@ -39,6 +40,7 @@ __all__ = [
     "ModuleMissing",
     "NameMissing",
     "NotFound",
+    "NotVerified",
     "PermanentError",
     "RegistryError",
     "RunFailed",
@@ -96,6 +98,14 @@ class NameMissing(HandlerError):
 
 class BuildError(TrimtabError):
     """No image can be made of what was given; nothing half-made is left under its name."""
+
+
+class NotVerified(BuildError):
+    """The handler fails in a clean process; `traceback` holds its frames."""
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
 
 
 class RegistryError(BuildError):

@@ -107,7 +107,9 @@ def test_a_file_that_is_missing_or_no_python_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"There is no such file in "):
         trimtab.code_to_function("f", filename=tmp_path / "nothing.py")
     (tmp_path / "x.txt").touch()
-    with pytest.raises(SpecError, match=r"x\.txt', allowed: the path of a \.py file or of a folder$"):
+    with pytest.raises(
+        SpecError, match=r"x\.txt', allowed: the path of a \.py file, of a notebook or of a folder, or git\+https"
+    ):
         trimtab.code_to_function("f", filename=tmp_path / "x.txt")
 
 

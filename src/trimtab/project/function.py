@@ -32,6 +32,7 @@ from trimtab.spec.scalars import as_label
 
 if TYPE_CHECKING:
     from trimtab.builder.abc import Built
+    from trimtab.builder.verify import Verified
     from trimtab.deploy.abc import Target
     from trimtab.project.mock import MockServer
     from trimtab.project.run import Run
@@ -347,6 +348,17 @@ class FunctionHandle:
             dry_run=dry_run,
         )
         return build(request, show.step) if watch else build(request)
+
+    def verify(self, body: Any = None, *, path: str = "/", params: Mapping[str, Any] | None = None) -> Verified:
+        """Import the handler in a clean process of this machine and call it once, with `body` as JSON (a job: `params`).
+
+        Errors: NotVerified, with the handler's traceback, and with names that only the notebook's memory has.
+        """
+        from trimtab.builder.verify import Sample
+        from trimtab.project.verify import verified
+
+        sample = Sample(body={} if body is None else body, path=path, parameters=dict(params or {}))
+        return verified(check(self.function), sample)
 
     def deploy(self, target: Target | str | None = None, *, force: bool = False, watch: bool = True) -> str:
         """Deploy, and block until it is ready; give the URL, which ends in '/' (a job has none: '').

@@ -51,7 +51,7 @@ def write(entries: dict[str, Entry], sink: Sink) -> None:
 
     Memory stays bounded, however large a file is. Errors: BuildError for names and files that cannot be in an image.
     """
-    with tarfile.open(
+    with tarfile.TarFile(
         fileobj=cast("IO[bytes]", _Counted(sink)),
         mode="w",
         format=tarfile.PAX_FORMAT,

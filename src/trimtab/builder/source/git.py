@@ -29,6 +29,8 @@ _SCP = re.compile(r"[A-Za-z_][\w.-]*@[A-Za-z0-9][\w.-]*:(?!/)[^\s]+")
 _REF = re.compile(r"(?![-./])(?!.*(?:\.\.|//|@\{))[\w./@+=-]+(?<![./])")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SHORT = re.compile(r"[0-9a-f]{7,39}")
+_USUAL = re.compile(r"fatal: Could not read from remote|Please make sure you have|and the repository exists")
+"""What git says behind every reason."""
 _OWN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_NAMESPACE")
 _WITHIN = 600.0
 """Seconds for one fetch."""
@@ -224,7 +226,8 @@ def _git(folder: Path, *arguments: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise BuildError(f"git {arguments[0]} has not ended after {_WITHIN:g} s") from error
     if done.returncode:
-        told = [line.removeprefix("fatal: ") for line in redacted(done.stderr).splitlines() if line.strip()]
+        lines = redacted(done.stderr).splitlines()
+        told = [line.removeprefix("fatal: ") for line in lines if line.strip() and not _USUAL.match(line)]
         denied = any(
             re.search(r"could not read (?:Username|Password)|Authentication failed|Permission denied", line)
             for line in told

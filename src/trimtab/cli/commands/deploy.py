@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from trimtab.cli import output as out
 from trimtab.cli.options import function_options, output_option, target_option
 from trimtab.cli.session import Session
+from trimtab.cli.verify import try_out, verify_options
 from trimtab.errors import DeployFailed, TargetError
 
 if TYPE_CHECKING:
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
 @click.argument("source")
 @function_options
 @click.option("--force", is_flag=True, help="Make a new revision even if nothing changed.")
+@verify_options
 @target_option
 @output_option()
 @click.pass_obj
-def deploy(session: Session, source: str, changes: Changes, force: bool, target: str, output: str) -> None:
+def deploy(
+    session: Session, source: str, changes: Changes, force: bool, verify: bool, sample: Any, target: str, output: str
+) -> None:
     """Make a function run, and print its URL.
 
     SOURCE is FILE.py[:handler], NOTEBOOK.ipynb[:handler], a folder, git+URL@REF#FOLDER, or a function.yaml or .json
@@ -41,6 +45,8 @@ def deploy(session: Session, source: str, changes: Changes, force: bool, target:
     from trimtab.cli.source import read
 
     function = changes.apply(read(source))
+    if verify:
+        try_out(function, sample)
     done = send(session.target(target, start=True), function, force=force)
     if output == "json":
         out.json(done)

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from trimtab.builder.abc import Code, Content, Declared, is_executable
+from trimtab.builder.requirements.imports import propose
 from trimtab.builder.source import applied, read_source
 from trimtab.errors import SpecError
 from trimtab.spec import Function, Source, check
@@ -73,7 +74,7 @@ def read(function: Function, copies: Path) -> tuple[Function, Code, list[str]]:
     if code.requirements.pinned and not spec.build.requirements and _are_here(code.requirements.lines):
         code.requirements = Declared()
     function, leftovers = applied(function, code)
-    return check(function), code, [*code.notes, *leftovers]
+    return check(function), code, [*code.notes, *code.undefined, *leftovers]
 
 
 def _are_here(pins: list[str]) -> bool:
@@ -128,11 +129,12 @@ def _installed(top: str, own: set[str], *, foreign: bool) -> bool:
 
 
 def beside(origin: Source, traceback: str) -> str:
-    """Explain an import that failed because one file was deployed out of a folder; empty where that is not it."""
+    """Explain an import that failed: a file that was not deployed with, or what to require; empty where it is neither."""
     found = _MISSING.search(traceback)
-    if found is None or origin.path is None or not Path(origin.path).is_file():
+    if found is None:
         return ""
-    neighbour = Path(origin.path).parent / f"{found[1]}.py"
-    if not neighbour.exists():
-        return ""
-    return f". {neighbour.name} lies beside {Path(origin.path).name}: deploy the folder to take both"
+    neighbour = Path(origin.path or ".").parent / f"{found[1]}.py"
+    if origin.path is not None and Path(origin.path).is_file() and neighbour.exists():
+        return f". {neighbour.name} lies beside {Path(origin.path).name}: deploy the folder to take both"
+    distribution, reason = propose(found[1])
+    return f". To have {found[1]!r}, require {distribution} ({reason})"

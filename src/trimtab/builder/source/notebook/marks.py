@@ -114,10 +114,10 @@ def _sections(parts: list[Part], marks: list[_Mark], where: str) -> list[Part]:
     for index, part in enumerate(parts):
         start, end = _first(marks, index, "start"), _first(marks, index, "end")
         place = f"{where}, cell {part.cell.number}"
-        if start is not None and is_open:
-            raise SpecError(f"{place}, line {start + 1}", "start-code inside a section", "end-code before it")
         if start is not None and end is not None and end < start:
             raise SpecError(f"{place}, line {end + 1}", "end-code before start-code in one cell", "a cell for each")
+        if start is not None and is_open:
+            raise SpecError(f"{place}, line {start + 1}", "start-code inside a section", "end-code before it")
         if end is not None and start is None and not is_open:
             raise SpecError(f"{place}, line {end + 1}", "end-code outside a section", "start-code before it")
         if start is not None or is_open:

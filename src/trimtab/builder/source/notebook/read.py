@@ -78,7 +78,7 @@ def _beside(path: Path, other: str) -> str:
 
 
 def _notes(path: Path, selection: Selection, magics: Magics) -> list[str]:
-    said = [f"{path.name}: {note}" for note in [*selection.notes, *magics.notes]]
+    said = [*(f"{path.name}, {note}" for note in selection.notes), *magics.notes]
     if magics.dropped:
         said.append(f"{path.name}: left out: {', '.join(magics.dropped)}")
     if (path.parent / "requirements.txt").is_file() and not magics.requirements:
