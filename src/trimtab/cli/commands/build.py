@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from trimtab.cli import output as out
 from trimtab.cli.options import add_options, gather, output_option
@@ -13,6 +14,7 @@ from trimtab.cli.progress import Bars, size
 
 if TYPE_CHECKING:
     from trimtab.builder.abc import Built
+    from trimtab.spec import Function
 
 _WAYS = (
     click.option(
@@ -87,10 +89,19 @@ def _options(command: Any) -> Any:
 @click.option(
     "-t", "--tag", "image", metavar="IMAGE", help="The image's name (default: the function's, below TRIMTAB_REGISTRY)."
 )
+@click.option("--verify", is_flag=True, help="First import the handler in a clean process here, and call it once.")
+@click.option("--sample", metavar="JSON", help="What --verify calls it with (default: {}).")
 @_options
 @output_option()
 def build(
-    source: str, image: str | None, changes: Any, base: dict[str, Any], ways: dict[str, Any], output: str
+    source: str,
+    image: str | None,
+    verify: bool,
+    sample: str | None,
+    changes: Any,
+    base: dict[str, Any],
+    ways: dict[str, Any],
+    output: str,
 ) -> None:
     """Make a container image of a function, and push it.
 
@@ -112,7 +123,10 @@ def build(
 
     function = changes.apply(read(source))
     spec = replace(function.spec, build=replace(function.spec.build, **base))
-    request = BuildRequest(function=replace(function, spec=spec), image=image or "", **ways)
+    function = replace(function, spec=spec)
+    if verify:
+        _verify(function, sample)
+    request = BuildRequest(function=function, image=image or "", **ways)
     with Bars() as bars:
         built = make(request, bars.show)
     for note in built.notes:
@@ -123,6 +137,19 @@ def build(
         _plan(built)
     else:
         click.echo(built.reference)
+
+
+def _verify(function: Function, sample: str | None) -> None:
+    from trimtab.builder.verify import Sample
+    from trimtab.project.verify import verified
+
+    try:
+        body = msgspec.json.decode(sample or "{}")
+    except msgspec.DecodeError as error:
+        raise click.BadParameter(f"{sample!r} is not JSON: {error}", param_hint="--sample") from error
+    wanted = Sample(parameters=body) if function.spec.kind == "job" and isinstance(body, dict) else Sample(body=body)
+    done = verified(function, wanted)
+    out.note(f"verified in {done.ms:.0f} ms: {done.status or 'done'} {done.answer}".rstrip())
 
 
 def _plan(built: Built) -> None:
