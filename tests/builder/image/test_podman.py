@@ -48,11 +48,11 @@ class Podman:
         return (run.stdout + run.stderr).strip() if arguments[0] == "logs" else run.stdout.strip()
 
     @contextmanager
-    def running(self, image: str) -> Iterator[int]:
+    def running(self, image: str, *options: str) -> Iterator[int]:
         """Run an image with Knative's restrictions; give the port once it is ready."""
         port = free_port()
         limits = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--network=host")
-        container = self("run", "--detach", *limits, "--env", f"PORT={port}", image)
+        container = self("run", "--detach", *limits, "--env", f"PORT={port}", *options, image)
         try:
             self.wait(container, port)
             yield port
