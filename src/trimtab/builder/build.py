@@ -46,6 +46,20 @@ def build(request: BuildRequest, progress: Progress = silent) -> Built:
     raise AssertionError("unreachable")
 
 
+def imaged(function: Function, progress: Progress = silent) -> tuple[Function, Built | None]:
+    """Give `function` with an image to run, for targets that run nothing else: its own, or one that is built and pushed.
+
+    What is built goes below `TRIMTAB_REGISTRY`, and is named by digest. Errors: as `build`.
+    """
+    if function.spec.build.image:
+        return function, None
+    built = build(BuildRequest(function=function), progress)
+    spec = msgspec.structs.replace(
+        function.spec, build=msgspec.structs.replace(function.spec.build, image=built.reference)
+    )
+    return msgspec.structs.replace(function, spec=spec), built
+
+
 class _Build:
     """One try."""
 
