@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from trimtab.errors import Conflict, SpecError
 from trimtab.project import call, triggers
@@ -31,6 +31,7 @@ from trimtab.spec.quantity import Amount
 from trimtab.spec.scalars import as_label
 
 if TYPE_CHECKING:
+    from trimtab.builder.abc import Built
     from trimtab.builder.verify import Verified
     from trimtab.deploy.abc import Target
     from trimtab.project.mock import MockServer
@@ -314,6 +315,39 @@ class FunctionHandle:
         return self
 
     # Where it runs
+
+    def build(
+        self,
+        image: str = "",
+        *,
+        platforms: Iterable[str] = (),
+        layout: str | Path | None = None,
+        archive: str | Path | None = None,
+        load: Literal["podman", "docker", "containerd", "kind"] | None = None,
+        dry_run: bool = False,
+        watch: bool = True,
+    ) -> Built:
+        """Make a container image and push it, or put it into a `layout` (folder), an `archive` (file) or an engine.
+
+        Without `image` it is the function's name below TRIMTAB_REGISTRY. Steps are shown on stderr unless `watch` is
+        False. Errors: SpecError, BuildError (RegistryError among them), StoreFull.
+        """
+        from trimtab.builder.build import build
+        from trimtab.builder.request import BuildRequest
+        from trimtab.project import show
+
+        function = check(self.function)
+        if platforms:
+            function.spec.build.platforms = list(platforms)
+        request = BuildRequest(
+            function=function,
+            image=image,
+            layout=Path(layout) if layout else None,
+            archive=Path(archive) if archive else None,
+            load=load,
+            dry_run=dry_run,
+        )
+        return build(request, show.step) if watch else build(request)
 
     def verify(self, body: Any = None, *, path: str = "/", params: Mapping[str, Any] | None = None) -> Verified:
         """Import the handler in a clean process of this machine and call it once, with `body` as JSON (a job: `params`).
