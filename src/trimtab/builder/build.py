@@ -19,6 +19,7 @@ from trimtab.builder.layers import interpreter, pyc
 from trimtab.builder.layers.makers import Makers
 from trimtab.builder.registry import parse
 from trimtab.builder.request import BuildRequest, destination, named, platforms
+from trimtab.builder.requirements.imports import proposed
 from trimtab.builder.source import applied, read_source
 from trimtab.config import settings
 from trimtab.errors import SpecError
@@ -70,6 +71,7 @@ class _Build:
             own, inside = self._layers(makers, base, _declared(function, code))
             layers.append([*own, own_code])
             packages.append(inside)
+        self.notes += _proposed(function, code, packages)
         whole = bundle(function, code, found, layers, packages)
         uploaded = self._send(whole)
         self.cache.trim()
@@ -82,7 +84,7 @@ class _Build:
             code = read_source(spec.source, spec.build, spec.handler, name=function.metadata.name)
             function, said = applied(function, code)
             step.detail = f"{len(code.files)} files"
-        self.notes += [*code.notes, *said]
+        self.notes += [*code.notes, *code.undefined, *said]
         if function.spec.build.commands:
             raise SpecError(
                 "spec.build.commands",
@@ -179,3 +181,10 @@ def _check_python(declared: Declared, base: Base) -> None:
             f"{declared.python}, as {declared.where} requires",
             hint="Name the version (--python 3.12), or a base image that has it",
         )
+
+
+def _proposed(function: Function, code: Code, packages: list[list[Package]]) -> list[str]:
+    """Propose what the code imports and no package of every platform brings; a base image of one's own may bring it."""
+    everywhere = set.intersection(*({package.name for package in inside} for inside in packages))
+    bare = not function.spec.build.requirements and function.spec.build.base_image is None
+    return proposed(code.files, code.handler, everywhere, refuse=bare)

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from trimtab.builder.abc import Content
 from trimtab.builder.source.handler import module_file
+from trimtab.errors import BuildError
 from trimtab.runtime.cells import read as cells_of
 
 _NAMES = {
@@ -50,7 +51,7 @@ _GUARDS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 
 
 class Missing(Struct, frozen=True):
-    """An import that nothing required brings. `optional`: it is guarded, or only made when a function is called."""
+    """An import that nothing required brings. `optional`: guarded by try or if, or only made when a function is called."""
 
     module: str
     distribution: str
@@ -76,6 +77,18 @@ def missing(files: Mapping[str, Content], handler: str, provided: Collection[str
         distribution, reason = propose(module)
         found[top] = Missing(module, distribution, reason, where, optional)
     return list(found.values())
+
+
+def proposed(files: Mapping[str, Content], handler: str, provided: Collection[str], *, refuse: bool) -> list[str]:
+    """Give a sentence for each import at a module's top that `provided` does not bring.
+
+    Errors: with `refuse` (nothing at all is required, so each of them is sure to fail) BuildError with the sentences.
+    """
+    said = [str(each) for each in missing(files, handler, provided) if not each.optional]
+    if said and refuse:
+        lines = "".join(f"\n  {each}" for each in said)
+        raise BuildError(f"nothing is required, and the code imports what nothing brings:{lines}")
+    return said
 
 
 def normalised(name: str) -> str:
@@ -138,8 +151,9 @@ def _found(body: list[ast.stmt], *, optional: bool) -> Iterator[tuple[str, int, 
             yield from _found(node.body, optional=optional or _guarded(node))
             rest = [*node.orelse, *node.finalbody, *(each for h in node.handlers for each in h.body)]
             yield from _found(rest, optional=True)
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            yield from _found(node.orelse, optional=optional)
+        elif isinstance(node, ast.If):
+            typed = "TYPE_CHECKING" in ast.unparse(node.test)
+            yield from _found(node.orelse if typed else [*node.body, *node.orelse], optional=optional or not typed)
         else:
             later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             inner = [each for each in ast.iter_child_nodes(node) if isinstance(each, ast.stmt)]

@@ -10,6 +10,7 @@ import click
 from trimtab.cli import output as out
 from trimtab.cli.options import add_options, gather, output_option
 from trimtab.cli.progress import Bars, size
+from trimtab.cli.verify import try_out, verify_options
 
 if TYPE_CHECKING:
     from trimtab.builder.abc import Built
@@ -88,9 +89,17 @@ def _options(command: Any) -> Any:
     "-t", "--tag", "image", metavar="IMAGE", help="The image's name (default: the function's, below TRIMTAB_REGISTRY)."
 )
 @_options
+@verify_options
 @output_option()
 def build(
-    source: str, image: str | None, changes: Any, base: dict[str, Any], ways: dict[str, Any], output: str
+    source: str,
+    image: str | None,
+    changes: Any,
+    base: dict[str, Any],
+    ways: dict[str, Any],
+    verify: bool,
+    sample: Any,
+    output: str,
 ) -> None:
     """Make a container image of a function, and push it.
 
@@ -112,6 +121,8 @@ def build(
 
     function = changes.apply(read(source))
     spec = replace(function.spec, build=replace(function.spec.build, **base))
+    if verify:
+        try_out(replace(function, spec=spec), sample)
     request = BuildRequest(function=replace(function, spec=spec), image=image or "", **ways)
     with Bars() as bars:
         built = make(request, bars.show)
