@@ -19,7 +19,7 @@ from trimtab.builder.layers import interpreter, pyc
 from trimtab.builder.layers.makers import Makers
 from trimtab.builder.registry import parse
 from trimtab.builder.request import BuildRequest, destination, named, platforms
-from trimtab.builder.requirements.imports import proposed
+from trimtab.builder.requirements.imports import missing
 from trimtab.builder.source import applied, read_source
 from trimtab.config import settings
 from trimtab.errors import SpecError
@@ -71,7 +71,7 @@ class _Build:
             own, inside = self._layers(makers, base, _declared(function, code))
             layers.append([*own, own_code])
             packages.append(inside)
-        self.notes += _proposed(function, code, packages)
+        self._propose(code, packages[0])
         whole = bundle(function, code, found, layers, packages)
         uploaded = self._send(whole)
         self.cache.trim()
@@ -115,6 +115,13 @@ class _Build:
         if lock.packages:
             layers.append(self._timed_layer("dependencies", platform, lambda: makers.dependencies(base, lock)))
         return layers, [*own.packages, *lock.packages]
+
+    def _propose(self, code: Code, packages: list[Package]) -> None:
+        """Say what is imported and required nowhere; the base image may bring it, so it is no error."""
+        provided = {"trimtab", *(package.name for package in packages)}
+        for each in missing(code.files, code.handler, provided):
+            if not each.optional:
+                self.notes.append(f"{each}, unless the base image brings it")
 
     def _send(self, whole: Bundle) -> int:
         with self._timed("send") as step:
@@ -181,10 +188,3 @@ def _check_python(declared: Declared, base: Base) -> None:
             f"{declared.python}, as {declared.where} requires",
             hint="Name the version (--python 3.12), or a base image that has it",
         )
-
-
-def _proposed(function: Function, code: Code, packages: list[list[Package]]) -> list[str]:
-    """Propose what the code imports and no package of every platform brings; a base image of one's own may bring it."""
-    everywhere = set.intersection(*({package.name for package in inside} for inside in packages))
-    bare = not function.spec.build.requirements and function.spec.build.base_image is None
-    return proposed(code.files, code.handler, everywhere, refuse=bare)

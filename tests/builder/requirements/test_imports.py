@@ -2,10 +2,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-import pytest
-
-from trimtab.builder.requirements.imports import missing, proposed
-from trimtab.errors import BuildError
+from trimtab.builder.requirements.imports import missing
 from trimtab.runtime.cells import Cells, Span, footer
 
 CODE = """\
@@ -54,16 +51,6 @@ def test_what_is_provided_is_not_proposed_whatever_its_name() -> None:
 def test_an_import_of_a_notebook_is_named_by_its_cell() -> None:
     text = "# Exported\n\nimport yaml\n" + footer(Cells("a.ipynb", [Span(3, 1, 4, 2)]))
     assert str(missing({"a.py": text.encode()}, "a", [])[0]).startswith("a.ipynb, cell 4, line 2, imports 'yaml'")
-
-
-def test_a_build_that_requires_nothing_is_refused_with_the_proposals() -> None:
-    files = {"main.py": b"import yaml\nif input:\n    import zmq\n"}
-    said = proposed(files, "main", ["six"], refuse=False)
-    assert said == [f"main.py, line 1, imports 'yaml': require PyYAML=={version('pyyaml')} (it brings the module here)"]
-    with pytest.raises(BuildError) as caught:
-        proposed(files, "main", [], refuse=True)
-    assert str(caught.value) == f"nothing is required, and the code imports what nothing brings:\n  {said[0]}"
-    assert proposed(files, "main", ["pyyaml"], refuse=True) == []
 
 
 def test_code_that_cannot_be_parsed_is_left_to_whoever_loads_it() -> None:

@@ -75,6 +75,16 @@ def test_a_handler_that_is_ignored_is_told_with_the_rule_and_the_way_out(tmp_pat
     assert "main.py" in names(tmp_path, "main:handler")
 
 
+def test_a_handler_in_a_folder_that_is_ignored_is_told_with_the_folder(tmp_path: Path) -> None:
+    write(tmp_path, {"lib/main.py": "", "other.py": "", ".gitignore": "lib/\n"})
+    with pytest.raises(
+        SpecError, match=r"lib/ is left out by 'lib/' in \.gitignore: write '!lib/' into \.trimtabignore"
+    ):
+        names(tmp_path, "lib.main:handler")
+    write(tmp_path, {".trimtabignore": "!lib/\n"})
+    assert "lib/main.py" in names(tmp_path, "lib.main:handler")
+
+
 def test_a_folder_whose_only_module_is_ignored_says_so(tmp_path: Path) -> None:
     write(tmp_path, {"main.py": "", ".gitignore": "*\n"})
     with pytest.raises(SpecError, match=r"main\.py is left out by '\*' in \.gitignore: write '!main\.py' into"):

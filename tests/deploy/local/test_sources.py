@@ -104,6 +104,22 @@ def test_requirements_found_in_the_source_are_installed(local: Any, call: Callab
     assert call(deploy(local, "notebook", Source(path=str(path))).url).body == b"2.0.0"
 
 
+def test_constraints_and_wheels_beside_the_code_count(local: Any, call: Callable[..., Any]) -> None:
+    code = "from importlib.metadata import version\ndef handler(context, event): return version('iniconfig')"
+    (local.code / "main.py").write_text(code)
+    (local.code / "requirements.txt").write_text("-c limits.txt\niniconfig\n")
+    (local.code / "limits.txt").write_text("iniconfig<2.0.1\n")
+    assert call(deploy(local, "folder", Source(path=str(local.code))).url).body == b"2.0.0"
+
+
+def test_a_python_that_the_code_does_not_run_on_is_refused(local: Any) -> None:
+    script = '# /// script\n# requires-python = ">=3.99"\n# dependencies = ["iniconfig"]\n# ///\n'
+    with pytest.raises(
+        SpecError, match=r"^spec\.build\.python: found '3\.\d+', allowed: >=3\.99, as the script block of "
+    ):
+        local.deploy("f", script)
+
+
 def test_an_import_that_is_missing_is_answered_with_what_to_require(local: Any) -> None:
     code = "import cv2\ndef handler(context, event): pass"
     with pytest.raises(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -11,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from msgspec import Struct
 
 from trimtab.builder.abc import Content
+from trimtab.builder.requirements.listing import normalised
 from trimtab.builder.source.handler import module_file
-from trimtab.errors import BuildError
 from trimtab.runtime.cells import read as cells_of
 
 _NAMES = {
@@ -77,23 +76,6 @@ def missing(files: Mapping[str, Content], handler: str, provided: Collection[str
         distribution, reason = propose(module)
         found[top] = Missing(module, distribution, reason, where, optional)
     return list(found.values())
-
-
-def proposed(files: Mapping[str, Content], handler: str, provided: Collection[str], *, refuse: bool) -> list[str]:
-    """Give a sentence for each import at a module's top that `provided` does not bring.
-
-    Errors: with `refuse` (nothing at all is required, so each of them is sure to fail) BuildError with the sentences.
-    """
-    said = [str(each) for each in missing(files, handler, provided) if not each.optional]
-    if said and refuse:
-        lines = "".join(f"\n  {each}" for each in said)
-        raise BuildError(f"nothing is required, and the code imports what nothing brings:{lines}")
-    return said
-
-
-def normalised(name: str) -> str:
-    """A distribution's name as indexes compare it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def propose(module: str) -> tuple[str, str]:

@@ -7,6 +7,8 @@ from pathlib import Path
 from msgspec import Struct
 from pathspec import GitIgnoreSpec
 
+from trimtab.errors import SpecError
+
 OURS, GITS = ".trimtabignore", ".gitignore"
 
 
@@ -58,7 +60,10 @@ class Ignore:
         path = folder / kind
         if path.is_symlink() or not path.is_file():
             return  # git follows no links here either
-        text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+        try:
+            text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+        except OSError as error:
+            raise SpecError(str(path), error.strerror or "an error", "an ignore file that can be read") from error
         lines = [line.removesuffix("\r") for line in text.split("\n")]
         self._files[kind].append(_File(base, f"{base}{kind}", lines, GitIgnoreSpec.from_lines(lines)))
 

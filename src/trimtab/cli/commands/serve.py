@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import click
 
@@ -67,11 +66,11 @@ def serve(
 
 def _located(source: str, directory: str) -> tuple[str, str]:
     """Give handler and folder as the runtime takes them."""
+    module = source.partition(":")[0]
+    if not module.endswith((".py", ".ipynb")) and all(part.isidentifier() for part in module.split(".")):
+        return source, directory
     from trimtab.cli.source import CODE, split
 
-    module = source.partition(":")[0]
-    if Path(module).suffix not in CODE and all(part.isidentifier() for part in module.split(".")):
-        return source, directory
     path, name = split(source)
     if path.suffix not in CODE:
         raise click.BadParameter(f"{source!r} is neither FILE.py[:NAME] nor MODULE[:NAME]", param_hint="SOURCE")

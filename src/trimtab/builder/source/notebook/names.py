@@ -12,7 +12,17 @@ from trimtab.builder.source.notebook.scan import scan
 from trimtab.runtime.cells import Cells
 
 _GIVEN = frozenset(
-    {*vars(builtins), "__name__", "__file__", "__doc__", "__spec__", "__path__", "__class__", "__builtins__"}
+    {
+        *vars(builtins),
+        "__name__",
+        "__file__",
+        "__doc__",
+        "__spec__",
+        "__path__",
+        "__class__",
+        "__annotations__",
+        "__package__",
+    }
 )
 _IPYTHONS = {
     "display": "it is IPython's: `from IPython.display import display`, or tag the cell 'ignore'",
@@ -28,13 +38,22 @@ def undefined(text: str, cells: Cells, left_out: list[tuple[Cell, str]]) -> list
         tree, table = ast.parse(text), symtable.symtable(text, cells.notebook, "exec")
     except (SyntaxError, ValueError):
         return []
-    if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)):
-        return []  # whatever it brings is unknown here
+    if any(_is_opaque(node) for node in ast.walk(tree)):
+        return []
     missing = set(_used(table)) - set(_defined(table)) - _GIVEN
     places = {
         node.id: node.lineno for node in sorted(_loads(tree), key=lambda node: -node.lineno) if node.id in missing
     }
     return [_sentence(name, cells.locate(line), left_out) for name, line in sorted(places.items(), key=lambda p: p[1])]
+
+
+def _is_opaque(node: ast.AST) -> bool:
+    """Whether a node may define names that cannot be seen: `from x import *`, `exec`, `globals()`."""
+    if isinstance(node, ast.ImportFrom):
+        return node.names[0].name == "*"
+    return (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"exec", "globals", "eval"}
+    )
 
 
 def _loads(tree: ast.AST) -> list[ast.Name]:
