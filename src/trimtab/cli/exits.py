@@ -36,9 +36,9 @@ class Exit(IntEnum):
 
 _CODES: tuple[tuple[type[errors.TrimtabError], Exit], ...] = (
     (errors.SpecError, Exit.SPEC),
+    (errors.NotVerified, Exit.DEPLOY),
     (errors.BuildError, Exit.BUILD),
     (errors.HandlerError, Exit.DEPLOY),
-    (errors.NotVerified, Exit.DEPLOY),
     (errors.EventError, Exit.USAGE),
     (errors.TargetUnreachable, Exit.UNREACHABLE),
     (errors.NotFound, Exit.NOT_FOUND),

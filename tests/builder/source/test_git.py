@@ -156,7 +156,13 @@ def test_references_that_would_be_options_commands_or_other_places_are_refused(t
 
 
 @pytest.mark.parametrize(
-    "text", ["git+https://me:geheim@h/x.git@main", "https://geheim@h/x.git#main", "git+https://geheim@h/x.git"]
+    "text",
+    [
+        "git+https://me:geheim@h/x.git@main",
+        "https://geheim@h/x.git#main",
+        "git+https://geheim@h/x.git",
+        "git+https://me:geheim@h/x.git",
+    ],
 )
 def test_credentials_in_a_reference_are_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(SpecError) as caught:

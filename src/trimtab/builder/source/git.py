@@ -73,11 +73,11 @@ def parse(text: str) -> Reference:
 
 def _pips(text: str) -> Reference:
     address, _, folder = text.partition("#")
-    head, slash, path = address.partition("://") if "://" in address else ("", "", address)
+    scheme, mark, rest = address.rpartition("://")
+    host, cut, path = rest.partition("/" if scheme else ":")
     before, at, ref = path.rpartition("@")
-    if not at or ("/" not in before and ":" not in before):
-        before, ref = path, ""
-    return Reference(f"{head}{slash}{before}", ref, folder.removeprefix("subdirectory="))
+    url = f"{scheme}{mark}{host}{cut}{before if at else path}"
+    return Reference(url, ref if at else "", folder.removeprefix("subdirectory="))
 
 
 def _specs(text: str) -> Reference:

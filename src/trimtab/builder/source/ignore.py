@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from msgspec import Struct
@@ -9,6 +10,7 @@ from pathspec import GitIgnoreSpec
 
 from trimtab.errors import SpecError
 
+_INSIDE = re.compile(r"/\*\*(/?\s*)$")
 OURS, GITS = ".trimtabignore", ".gitignore"
 
 
@@ -65,7 +67,9 @@ class Ignore:
         except OSError as error:
             raise SpecError(str(path), error.strerror or "an error", "an ignore file that can be read") from error
         lines = [line.removesuffix("\r") for line in text.split("\n")]
-        self._files[kind].append(_File(base, f"{base}{kind}", lines, GitIgnoreSpec.from_lines(lines)))
+        self._files[kind].append(
+            _File(base, f"{base}{kind}", lines, GitIgnoreSpec.from_lines([_exact(line) for line in lines]))
+        )
 
     def rule(self, name: str) -> Rule | None:
         """Give the rule that decides about `name` (a folder's ends in '/'); None where none does."""
@@ -84,6 +88,11 @@ class Ignore:
     def ignored(self, name: str) -> bool:
         """Whether `name` is left out."""
         return _ignores(self.rule(name))
+
+
+def _exact(line: str) -> str:
+    """Write `NAME/**` as `NAME/**/*`: to git both are what is in NAME, to pathspec the first is NAME as well."""
+    return _INSIDE.sub(r"/**/*\1", line)
 
 
 def _ignores(rule: Rule | None) -> bool:
