@@ -213,3 +213,27 @@ def test_names_that_no_exported_cell_defines_are_named(exports: Any) -> None:
 def test_cells_of_another_language_are_left_out(exports: Any) -> None:
     sql = {"cell_type": "code", "metadata": {"vscode": {"languageId": "sql"}}, "source": "SELECT 1", "outputs": []}
     assert exports.text(sql, "x = 1") == "x = 1"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "fn = trimtab.code_to_function(filename='model.ipynb')\nfn.deploy()",
+        "for x in [1]:\n    code_to_function('a').deploy()",
+    ],
+)
+def test_a_notebook_that_would_deploy_itself_at_each_start_is_refused(exports: Any, cell: str) -> None:
+    with pytest.raises(
+        SpecError, match=r"model\.ipynb, cell 2, line [12]: found 'code_to_function', allowed: .*tag the cell"
+    ):
+        exports.code(HANDLER, cell)
+    assert exports.code(HANDLER, (cell, ["ignore"])).handler == "model"
+    inside = "if __name__ == '__main__':\n    code_to_function()\n\ndef later():\n    code_to_function()"
+    assert exports.code(HANDLER, f"def code_to_function(): pass\n\n{inside}").handler == "model"
+
+
+def test_half_a_character_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "x.ipynb"
+    path.write_text('{"nbformat": 4, "cells": [{"cell_type": "code", "source": "x = \'\\ud83d\'"}]}')
+    with pytest.raises(SpecError, match=r"x\.ipynb: found"):
+        read_source(Source(path=str(path)), Build(), "")

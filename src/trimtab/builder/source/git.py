@@ -141,12 +141,16 @@ def fetch(wanted: Reference, cache: Path) -> Checkout:
         shutil.rmtree(scratch / "tree" / ".git")
         (scratch / "time").write_text(str(seconds), "utf-8")
         if _kept(place) is None:
+            shutil.rmtree(place, ignore_errors=True)  # half a checkout, of a removal that was cut short
             with contextlib.suppress(OSError):  # another fetches the same and was faster
                 scratch.rename(place)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     _sweep(cache)
-    return Checkout(place / "tree", commit, seconds)
+    found = _kept(place)
+    if found is None:
+        raise BuildError(f"{wanted.url} was fetched and cannot be kept at {place}")
+    return found
 
 
 def _checked_out(folder: Path, wanted: Reference) -> str:
@@ -172,6 +176,7 @@ def _sweep(cache: Path) -> None:
     places = sorted((path for path in cache.iterdir() if path.is_dir()), key=lambda path: -path.stat().st_mtime)
     for place in places[_KEPT:]:
         if time.time() - place.stat().st_mtime > _GRACE:
+            (place / "time").unlink(missing_ok=True)  # first: without it the rest does not count
             shutil.rmtree(place, ignore_errors=True)
 
 

@@ -47,6 +47,21 @@ def undefined(text: str, cells: Cells, left_out: list[tuple[Cell, str]]) -> list
     return [_sentence(name, cells.locate(line), left_out) for name, line in sorted(places.items(), key=lambda p: p[1])]
 
 
+def deploys_itself(text: str) -> int | None:
+    """Give the line on which code that runs at import makes a function: a replica would deploy it again at each start."""
+    waiting: list[ast.AST] = list(ast.parse(text).body)
+    while waiting:
+        node = waiting.pop(0)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "code_to_function":
+            return node.lineno
+        waiting += ast.iter_child_nodes(node)
+    return None
+
+
 def _is_opaque(node: ast.AST) -> bool:
     """Whether a node may define names that cannot be seen: `from x import *`, `exec`, `globals()`."""
     if isinstance(node, ast.ImportFrom):

@@ -11,10 +11,10 @@ from trimtab.builder.abc import Code, Content, Declared
 from trimtab.builder.requirements.declared import script
 from trimtab.builder.source import file
 from trimtab.builder.source.notebook import document
-from trimtab.builder.source.notebook.export import Exporter, checks
+from trimtab.builder.source.notebook.export import Exporter, Module, checks
 from trimtab.builder.source.notebook.magics import Magics
 from trimtab.builder.source.notebook.marks import Selection, select
-from trimtab.builder.source.notebook.names import undefined
+from trimtab.builder.source.notebook.names import deploys_itself, undefined
 from trimtab.errors import SpecError
 from trimtab.spec import Build
 
@@ -34,6 +34,7 @@ def read(path: Path, build: Build, handler: str, *, name: str = "") -> Code:
     selection = select(cells, name, path.name)
     magics = Magics(lambda other: _beside(path, other))
     module = Exporter(path.name, path.name, magics, checked=checks(build.python)).module(selection.parts)
+    _refuse_deployment(path, module)
     own = f"{module_name(path)}.py"
     if own in magics.files:
         raise SpecError(path.name, f"%%writefile {own}", "another name: the notebook itself becomes that file")
@@ -48,6 +49,22 @@ def read(path: Path, build: Build, handler: str, *, name: str = "") -> Code:
         config={"apiVersion": "nuclio.io/v1", **magics.config} if magics.config else {},
         undefined=undefined(module.text, module.cells, selection.left_out),
         notes=_notes(path, selection, magics),
+    )
+
+
+def _refuse_deployment(path: Path, module: Module) -> None:
+    try:
+        line = deploys_itself(module.text)
+    except (SyntaxError, ValueError):
+        return  # of a newer Python, whose business it is
+    if line is None:
+        return
+    cell, number = module.cells.locate(line) or (0, line)
+    raise SpecError(
+        f"{path.name}, cell {cell}, line {number}",
+        "code_to_function",
+        "what the function itself is made of",
+        hint="The function would deploy itself whenever it starts: tag the cell 'ignore', or put '# mlrun: end-code' before",
     )
 
 
