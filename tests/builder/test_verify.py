@@ -9,8 +9,8 @@ from trimtab.builder.verify import Sample, verify
 from trimtab.errors import NotVerified
 
 
-def code(text: str, **more: object) -> Code:
-    return Code(files={"main.py": text.encode(), **more}, handler="main:handler")  # type: ignore[arg-type]
+def code(text: str, **more: bytes) -> Code:
+    return Code(files={"main.py": text.encode(), **more}, handler="main:handler")
 
 
 def test_a_handler_that_answers_the_sample_is_verified() -> None:

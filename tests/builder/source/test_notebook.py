@@ -190,6 +190,12 @@ def test_imports_from_the_future_go_to_the_top(exports: Any) -> None:
     assert content.decode().split("\n")[2] == "from __future__ import annotations"
 
 
+def test_a_cell_that_is_indented_as_a_whole_is_read_as_ipython_reads_it(exports: Any) -> None:
+    assert exports.text('\n  %time 1\n  x = 1\n  if x:\n      y = """\na"""') == (
+        '# %time 1\nx = 1\nif x:\n    y = """\na"""'
+    )
+
+
 def test_names_that_no_exported_cell_defines_are_named(exports: Any) -> None:
     code = exports.code(
         ("model = 3", ["ignore"]),
@@ -198,9 +204,9 @@ def test_names_that_no_exported_cell_defines_are_named(exports: Any) -> None:
         "display(1)\nclass A:\n    x = 1\n    y = x\n\ndef f():\n    global made\n    made = 1\n\ndef g(): return made",
     )
     assert code.undefined == [
-        "cell 3, line 2 uses 'model', which no exported cell defines: cell 1 does, and is left out (tagged ignore)",
+        "cell 3, line 2 uses 'model', which no exported cell defines: cell 1 does, and the cell (tagged ignore) is left out",
         "cell 3, line 2 uses 'ghost', which no exported cell defines: it is left of a cell that was changed or deleted",
-        "cell 3, line 2 uses 'files', which no exported cell defines: it is left of a cell that was changed or deleted",
+        "cell 3, line 2 uses 'files', which no exported cell defines: cell 2 does, by a line of IPython, which is left out",
         (
             "cell 4, line 1 uses 'display', which no exported cell defines: it is IPython's: `from IPython.display "
             "import display`, or tag the cell 'ignore'"

@@ -32,8 +32,9 @@ _IPYTHONS = {
 }
 
 
-def undefined(text: str, cells: Cells, left_out: list[tuple[Cell, str]]) -> list[str]:
-    """Say which names the exported `text` uses and does not define, where, and which left out cell defines them."""
+def undefined(text: str, cells: Cells, kept: list[Cell], left_out: list[tuple[Cell, str]]) -> list[str]:
+    """Say which names the exported `text` uses and does not define, where, and which cell would define them: a line of
+    IPython in one that is `kept`, or one that is `left_out`."""
     try:
         tree, table = ast.parse(text), symtable.symtable(text, cells.notebook, "exec")
     except (SyntaxError, ValueError):
@@ -44,7 +45,9 @@ def undefined(text: str, cells: Cells, left_out: list[tuple[Cell, str]]) -> list
     places = {
         node.id: node.lineno for node in sorted(_loads(tree), key=lambda node: -node.lineno) if node.id in missing
     }
-    return [_sentence(name, cells.locate(line), left_out) for name, line in sorted(places.items(), key=lambda p: p[1])]
+    elsewhere = [(cell, _of_ipython(cell), "by a line of IPython, which is") for cell in kept]
+    elsewhere += [(cell, _names_of(cell), f"and the cell ({reason}) is") for cell, reason in left_out]
+    return [_sentence(name, cells.locate(line), elsewhere) for name, line in sorted(places.items(), key=lambda p: p[1])]
 
 
 def deploys_itself(text: str) -> int | None:
@@ -96,23 +99,28 @@ def _defined(top: symtable.SymbolTable) -> Iterator[str]:
                 yield symbol.get_name()
 
 
-def _sentence(name: str, place: tuple[int, int] | None, left_out: list[tuple[Cell, str]]) -> str:
+def _sentence(name: str, place: tuple[int, int] | None, elsewhere: list[tuple[Cell, set[str], str]]) -> str:
     where = f"cell {place[0]}, line {place[1]}" if place else "the module"
     said = f"{where} uses {name!r}, which no exported cell defines"
     if name in _IPYTHONS:
         return f"{said}: {_IPYTHONS[name]}"
-    for cell, reason in left_out:
-        if name in _names_of(cell):
-            return f"{said}: cell {cell.number} does, and is left out ({reason})"
+    for cell, names, how in elsewhere:
+        if name in names:
+            return f"{said}: cell {cell.number} does, {how} left out"
     return f"{said}: it is left of a cell that was changed or deleted"
+
+
+def _of_ipython(cell: Cell) -> set[str]:
+    """The names that a cell gives to what IPython's lines return (`files = !ls`)."""
+    lines = [line for line, found in zip(cell.lines, scan(cell.lines), strict=True) if found.ipython and "=" in line]
+    return {name.strip() for line in lines for name in line.partition("=")[0].split(",")}
 
 
 def _names_of(cell: Cell) -> set[str]:
     """The names that a cell defines at its top, as far as it can be read."""
     scanned = scan(cell.lines)
-    names = {line.split("=")[0].strip() for line, found in zip(cell.lines, scanned, strict=True) if found.ipython}
     text = "\n".join("" if found.ipython else line for line, found in zip(cell.lines, scanned, strict=True))
     try:
-        return names | set(_defined(symtable.symtable(text, "cell", "exec")))
+        return _of_ipython(cell) | set(_defined(symtable.symtable(text, "cell", "exec")))
     except (SyntaxError, ValueError):
-        return names
+        return _of_ipython(cell)

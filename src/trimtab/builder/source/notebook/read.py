@@ -47,7 +47,7 @@ def read(path: Path, build: Build, handler: str, *, name: str = "") -> Code:
         env=magics.env,
         commands=magics.commands,
         config={"apiVersion": "nuclio.io/v1", **magics.config} if magics.config else {},
-        undefined=undefined(module.text, module.cells, selection.left_out),
+        undefined=undefined(module.text, module.cells, [part.cell for part in selection.parts], selection.left_out),
         notes=_notes(path, selection, magics),
     )
 
