@@ -73,6 +73,7 @@ def write(folder: Path, tars: list[Path], architecture: str, config: dict[str, o
         "os": "linux",
         "config": config,
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        "history": [{"created_by": plain.name} for plain in tars],
     }
     described = blob(folder, json.dumps(document).encode(), "application/vnd.oci.image.config.v1+json")
     manifest = {
