@@ -44,6 +44,23 @@ def test_a_notebook_answers_in_this_process(notebook: Path) -> None:
             server.test("/", {})
 
 
+def test_a_section_and_the_variables_of_a_notebook_count_in_this_process(tmp_path: Path) -> None:
+    path = write_notebook(
+        tmp_path / "n.ipynb",
+        "%nuclio env A=from-the-notebook",
+        "# mlrun: start-code my-fn\nimport os\ndef handler(context, event): return os.environ.get('A', '')\n# mlrun: end-code my-fn",
+        "# mlrun: start-code\n%nuclio env A=1\nimport os\ndef handler(context, event): return os.environ['A']",
+    )
+    fn = trimtab.code_to_function("my-fn", filename=path, handler="handler")
+    with fn.to_mock_server() as server:
+        assert server.test("/") == b""
+    fn.set_env("A", "mine")
+    with fn.to_mock_server() as server:
+        assert server.test("/") == b"mine"
+    with trimtab.code_to_function("other", filename=path, handler="handler").to_mock_server() as server:
+        assert server.test("/") == b"1"
+
+
 def test_a_run_in_this_process_names_the_cell_that_failed(notebook: Path) -> None:
     job = trimtab.code_to_function(filename=notebook, handler="train", kind="job")
     assert job.run(params={"n": 2}, local=True).results == {"return": 0.5}
