@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from trimtab.errors import SpecError
 from trimtab.project.view import has_source
 from trimtab.spec import Function, FunctionSpec, Source
+from trimtab.spec.module import module_of
 
 if TYPE_CHECKING:
     from trimtab.builder.abc import Code
@@ -46,8 +47,6 @@ def qualified(handler: str, source: Source) -> str:
     path = Path(source.path or "")
     if not handler or ":" in handler or path.suffix not in {".py", ".ipynb"} or path.is_dir():
         return handler
-    from trimtab.builder.source.handler import module_of
-
     module = module_of(path)
     return handler if handler == module else f"{module}:{handler}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -17,13 +16,9 @@ from trimtab.builder.source.notebook.marks import Selection, select
 from trimtab.builder.source.notebook.names import deploys_itself, undefined
 from trimtab.errors import SpecError
 from trimtab.spec import Build
+from trimtab.spec.module import module_of
 
 _SAVED = "Save the notebook first: what its file holds is what is exported"
-
-
-def module_name(path: Path) -> str:
-    """Name the module that a notebook becomes: its own name, with `_` for what cannot stand in a module's."""
-    return re.sub(r"\W", "_", path.name.removesuffix(".ipynb"))
 
 
 def read(path: Path, build: Build, handler: str, *, name: str = "") -> Code:
@@ -35,7 +30,7 @@ def read(path: Path, build: Build, handler: str, *, name: str = "") -> Code:
     magics = Magics(lambda other: _beside(path, other))
     module = Exporter(path.name, path.name, magics, checked=checks(build.python)).module(selection.parts)
     _refuse_deployment(path, module)
-    own = f"{module_name(path)}.py"
+    own = f"{module_of(path)}.py"
     if own in magics.files:
         raise SpecError(path.name, f"%%writefile {own}", "another name: the notebook itself becomes that file")
     files: dict[str, Content] = {**magics.files, own: module.text.encode()}
@@ -71,7 +66,7 @@ def _refuse_deployment(path: Path, module: Module) -> None:
 def _handler(path: Path, handler: str, files: dict[str, Content]) -> str:
     """Name the handler in the exported module; the notebook's own name means that module. Errors: SpecError."""
     module, colon, name = handler.partition(":")
-    own = module_name(path)
+    own = module_of(path)
     if module in {"", own, path.stem, path.name}:
         return f"{own}{colon}{name}"
     if f"{module.replace('.', '/')}.py" in files:
