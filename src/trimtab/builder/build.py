@@ -20,6 +20,7 @@ from trimtab.builder.layers.makers import Makers
 from trimtab.builder.registry import parse
 from trimtab.builder.request import BuildRequest, destination, named, platforms
 from trimtab.builder.requirements.imports import missing
+from trimtab.builder.requirements.python import check_python
 from trimtab.builder.source import applied, read_source
 from trimtab.config import settings
 from trimtab.errors import SpecError
@@ -98,7 +99,7 @@ class _Build:
             code = read_source(spec.source, spec.build, spec.handler, name=function.metadata.name)
             function, said = applied(function, code)
             step.detail = f"{len(code.files)} files"
-        self.notes += [*code.notes, *said]
+        self.notes += [*code.notes, *code.undefined, *said]
         if function.spec.build.commands:
             raise SpecError(
                 "spec.build.commands",
@@ -117,7 +118,7 @@ class _Build:
             found = bases.read(source, platforms(self.request, self.destination), python, self.cache)
             step.detail = f"{found[0].name}, Python {found[0].python.version}"
         self.notes += bases.notes(source)
-        _check_python(declared, found[0])
+        check_python(declared, found[0].python.version)
         return found
 
     def _layers(self, makers: Makers, base: Base, declared: Declared) -> tuple[list[Layer], list[Package]]:
@@ -186,19 +187,3 @@ def _declared(function: Function, code: Code) -> Declared:
     """Give what the description and the source require together."""
     lines = list(dict.fromkeys([*function.spec.build.requirements, *code.requirements.lines]))
     return msgspec.structs.replace(code.requirements, lines=lines)
-
-
-def _check_python(declared: Declared, base: Base) -> None:
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-    try:
-        suits = not declared.python or SpecifierSet(declared.python).contains(f"{base.python.version}.99")
-    except InvalidSpecifier as exc:
-        raise SpecError(f"requires-python of {declared.where}", declared.python, "such as '>=3.12'") from exc
-    if not suits:
-        raise SpecError(
-            "spec.build.python",
-            base.python.version,
-            f"{declared.python}, as {declared.where} requires",
-            hint="Name the version (--python 3.12), or a base image that has it",
-        )

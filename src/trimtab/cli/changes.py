@@ -11,8 +11,8 @@ import click
 from msgspec import Struct
 from msgspec.structs import replace
 
-from trimtab.builder.source.handler import module_of
 from trimtab.spec import CronTrigger, EnvVar, EventTrigger, Function, FunctionSpec, Sink, Trigger
+from trimtab.spec.module import module_of
 from trimtab.spec.scalars import as_label
 
 

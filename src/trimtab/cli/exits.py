@@ -36,6 +36,7 @@ class Exit(IntEnum):
 
 _CODES: tuple[tuple[type[errors.TrimtabError], Exit], ...] = (
     (errors.SpecError, Exit.SPEC),
+    (errors.NotVerified, Exit.DEPLOY),
     (errors.BuildError, Exit.BUILD),
     (errors.HandlerError, Exit.DEPLOY),
     (errors.EventError, Exit.USAGE),

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 from msgspec.structs import replace
 
-from trimtab.builder.source.handler import module_of
 from trimtab.cli import output as out
 from trimtab.spec import Function, FunctionSpec, Metadata, Source
+from trimtab.spec.module import module_of
 from trimtab.spec.scalars import as_label
 
 CODE = {".py", ".ipynb"}

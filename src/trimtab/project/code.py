@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from trimtab.errors import SpecError
 from trimtab.project.view import has_source
-from trimtab.spec import FunctionSpec, Source
+from trimtab.spec import Function, FunctionSpec, Source
+from trimtab.spec.module import module_of
 
 if TYPE_CHECKING:
+    from trimtab.builder.abc import Code
     from trimtab.runtime.load import Loaded
 
 _ALLOWED = "the path of a .py file, of a notebook or of a folder, or git+https://HOST/REPOSITORY@REF#FOLDER"
@@ -45,39 +47,38 @@ def qualified(handler: str, source: Source) -> str:
     path = Path(source.path or "")
     if not handler or ":" in handler or path.suffix not in {".py", ".ipynb"} or path.is_dir():
         return handler
-    from trimtab.builder.source.handler import module_of
-
     module = module_of(path)
     return handler if handler == module else f"{module}:{handler}"
 
 
 @contextmanager
-def loaded(spec: FunctionSpec, *, job: bool = False) -> Iterator[Loaded]:
+def loaded(function: Function, *, job: bool = False) -> Iterator[Loaded]:
     """Load the handler afresh, with the function's plain variables in the environment, which leave it at the end.
 
     Errors: SpecError (no code here), HandlerError.
     """
+    from trimtab.builder.source import applied, read_source
     from trimtab.runtime.load import load
 
-    with _environment(spec), TemporaryDirectory(prefix="trimtab-") as scratch:
-        handler, folder = _located(spec, Path(scratch))
-        sys.modules.pop(handler.partition(":")[0], None)  # what an earlier load left: the file may have changed
-        yield load(handler, folder, job=job)
-
-
-def _located(spec: FunctionSpec, scratch: Path) -> tuple[str, Path]:
-    """Give the handler's full name and the folder it lies in: its own, or `scratch` for what has to be written first."""
-    from trimtab.builder.source import read_source
-    from trimtab.deploy.local.source import Snapshot
-
+    spec = function.spec
     if not has_source(spec):
         raise SpecError("spec.source", None, "a path, code or git, to run in this process")
-    code = read_source(spec.source, spec.build, spec.handler)
-    path = Path(spec.source.path or "")
-    if spec.source.path is not None and path.suffix != ".ipynb":
-        return code.handler, path if path.is_dir() else path.parent
-    Snapshot(code.files).write(scratch / "code")
-    return code.handler, scratch / "code"
+    code = read_source(spec.source, spec.build, spec.handler, name=function.metadata.name)
+    with _environment(applied(function, code)[0].spec), TemporaryDirectory(prefix="trimtab-") as scratch:
+        folder = _folder(spec.source, code, Path(scratch) / "code")
+        sys.modules.pop(code.handler.partition(":")[0], None)  # what an earlier load left: the file may have changed
+        yield load(code.handler, folder, job=job)
+
+
+def _folder(source: Source, code: Code, scratch: Path) -> Path:
+    """Give the folder that the code lies in: its own, or `scratch` for what has to be written first."""
+    from trimtab.deploy.local.source import Snapshot
+
+    path = Path(source.path or "")
+    if source.path is not None and path.suffix != ".ipynb":
+        return path if path.is_dir() else path.parent
+    Snapshot(code.files).write(scratch)
+    return scratch
 
 
 @contextmanager

@@ -119,7 +119,7 @@ def run_here(
     folder = artifact_path or str(settings().home / "artifacts" / name / uid)
     info = RunInfo(id=uid, function=name, state="running", created=time.time(), artifact_path=folder)
     info.started, info.parameters = info.created, {**function.spec.parameters, **parameters}
-    with loaded(function.spec, job=True) as found:
+    with loaded(function, job=True) as found:
         paths = {key: str(Path(value).absolute()) for key, value in inputs.items()}
         context = RunContext(
             {

@@ -70,7 +70,7 @@ def test_a_requirements_file_is_read_as_pip_reads_it() -> None:
         "./wheels/y-1-py3-none-any.whl",
     ]
     assert (found.constraints, found.lock) == (["six<2"], None)
-    assert notes == ["requirements.txt, line 9: --pre is not carried over"]
+    assert notes == ["requirements.txt, line 10: --pre is not carried over"]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_logical_lines_keep_the_number_of_their_first_line(lines: list[str]) -> 
     assert all(1 <= number <= len(lines) for number in numbers)
 
 
-@given(st.text(st.characters(exclude_characters="@/ '\"\n\r\t", exclude_categories=("Cs", "Z", "C")), min_size=1))
+@given(st.text(st.characters(exclude_characters="/ '\"\n\r\t", categories=("L", "N", "P", "S")), min_size=1))
 def test_credentials_never_survive_redaction(secret: str) -> None:
     text = f"failed for https://user:{secret}x7@host/path and https://{secret}x7@host"
     assert f"{secret}x7" not in redacted(text)

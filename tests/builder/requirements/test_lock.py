@@ -186,10 +186,16 @@ def test_a_wheel_beside_the_code_can_be_required(tmp_path: Path) -> None:
 def test_constraints_and_hashes_of_the_declaration_are_kept_to(tmp_path: Path) -> None:
     assert resolve(Declared(lines=["privat"], constraints=["privat<2"]), "3.12", AMD).packages[0].version == "1.0"
     right = hashlib.sha256((Index.folder / "privat-1.0-py3-none-any.whl").read_bytes()).hexdigest()
-    declared = Declared(lines=["privat==1.0"], lock=f"--hash=sha256:{right}".encode(), where="uv.lock")
+    declared = Declared(
+        lines=["privat==1.0"], lock=f"Privat==1.0 \\\n --hash=sha256:{right}\n".encode(), where="uv.lock"
+    )
     assert resolve(declared, "3.12", AMD).packages[0].hashes == (f"sha256:{right}",)
     with pytest.raises(BuildError, match=r"^privat 1\.0: none of its wheels has a hash that uv\.lock holds$"):
-        resolve(Declared(lines=["privat==1.0"], lock=b"sha256:" + b"0" * 64, where="uv.lock"), "3.12", AMD)
+        resolve(
+            Declared(lines=["privat==1.0"], lock=b"privat==1.0 --hash=sha256:" + b"0" * 64, where="uv.lock"),
+            "3.12",
+            AMD,
+        )
 
 
 @pytest.mark.usefixtures("private")

@@ -51,6 +51,14 @@ def test_ignore_files_leave_out_and_take_back(tmp_path: Path) -> None:
     assert names(tmp_path) == [".gitignore", ".trimtabignore", "big.bin", "main.py", "sub/.gitignore", "sub/b.log"]
 
 
+def test_all_in_a_folder_but_one_file_can_be_left_out(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {"main.py": "", "data/a": "", "data/keep.txt": "", "data/sub/b": "", ".gitignore": "data/**\n!data/keep.txt\n"},
+    )
+    assert names(tmp_path) == [".gitignore", "data/keep.txt", "main.py"]
+
+
 def test_the_rules_of_the_repository_around_a_folder_count(tmp_path: Path) -> None:
     write(tmp_path, {".git/HEAD": "", ".gitignore": ".env\nfunctions/*/data/\n"})
     folder = write(tmp_path / "functions" / "one", {"main.py": "", ".env": "SECRET=1", "data/x": "", "sub/.env": ""})
@@ -73,6 +81,16 @@ def test_a_handler_that_is_ignored_is_told_with_the_rule_and_the_way_out(tmp_pat
     )
     write(tmp_path, {".trimtabignore": "!main.py\n"})
     assert "main.py" in names(tmp_path, "main:handler")
+
+
+def test_a_handler_in_a_folder_that_is_ignored_is_told_with_the_folder(tmp_path: Path) -> None:
+    write(tmp_path, {"lib/main.py": "", "other.py": "", ".gitignore": "lib/\n"})
+    with pytest.raises(
+        SpecError, match=r"lib/ is left out by 'lib/' in \.gitignore: write '!lib/' into \.trimtabignore"
+    ):
+        names(tmp_path, "lib.main:handler")
+    write(tmp_path, {".trimtabignore": "!lib/\n"})
+    assert "lib/main.py" in names(tmp_path, "lib.main:handler")
 
 
 def test_a_folder_whose_only_module_is_ignored_says_so(tmp_path: Path) -> None:

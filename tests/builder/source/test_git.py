@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -102,6 +103,34 @@ def test_only_one_commit_is_fetched_and_no_history_is_kept(repository: Repositor
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [checkout.path.parent.name]
 
 
+def test_many_fetch_the_same_at_once(repository: Repository, tmp_path: Path) -> None:
+    wanted = parse(repository.url)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: fetch(wanted, tmp_path / "cache"), range(4)))
+    assert len({checkout.path for checkout in found}) == 1
+    assert (found[0].path / "one.py").read_text() == "Y = 1\n"
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_half_a_checkout_does_not_count(repository: Repository, tmp_path: Path) -> None:
+    wanted = parse(f"{repository.url}@{repository.git('rev-parse', 'main')}")
+    checkout = fetch(wanted, tmp_path / "cache")
+    (checkout.path.parent / "time").unlink()  # what a removal does first
+    (checkout.path / "one.py").unlink()
+    assert (fetch(wanted, tmp_path / "cache").path / "one.py").read_text() == "Y = 1\n"
+
+
+def test_checkouts_that_nobody_asked_for_in_a_while_are_forgotten(repository: Repository, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    first = fetch(parse(repository.url), cache)
+    os.utime(first.path.parent, (1, 1))
+    for number in range(10):
+        repository.commit({"one.py": f"Y = {number}{number}\n"}, "more")
+        fetch(parse(repository.url), cache)
+    assert not first.path.exists()
+    assert len(list(cache.iterdir())) == 10
+
+
 def test_an_unknown_ref_is_answered_with_those_there_are(repository: Repository) -> None:
     with pytest.raises(SpecError) as caught:
         read(f"{repository.url}@feature/y#fn")
@@ -156,7 +185,13 @@ def test_references_that_would_be_options_commands_or_other_places_are_refused(t
 
 
 @pytest.mark.parametrize(
-    "text", ["git+https://me:geheim@h/x.git@main", "https://geheim@h/x.git#main", "git+https://geheim@h/x.git"]
+    "text",
+    [
+        "git+https://me:geheim@h/x.git@main",
+        "https://geheim@h/x.git#main",
+        "git+https://geheim@h/x.git",
+        "git+https://me:geheim@h/x.git",
+    ],
 )
 def test_credentials_in_a_reference_are_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(SpecError) as caught:

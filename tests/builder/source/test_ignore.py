@@ -20,11 +20,12 @@ PARTS = st.sampled_from(["a", "b", "ab", "*", "a*", "*.py", "?", "[ab]", "[!a]",
 def patterns(draw: st.DrawFn) -> str:
     parts = draw(st.lists(PARTS, min_size=1, max_size=3))
     text = "/".join(parts)
+    ends = ["", "", "/", " "]
     return (
         draw(st.sampled_from(["", "", "!", "#"]))
         + draw(st.sampled_from(["", "", "/"]))
         + text
-        + draw(st.sampled_from(["", "", "/", " "]))
+        + draw(st.sampled_from(ends))
     )
 
 

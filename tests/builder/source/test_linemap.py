@@ -39,7 +39,7 @@ LINES = st.one_of(
             "files = !ls",
         ]
     ),
-    st.text(st.characters(exclude_characters="\n\r", exclude_categories=("Cs",)), max_size=12).map(lambda t: f"# {t}"),
+    st.text(st.characters(codec="utf-8", exclude_characters="\n\r"), max_size=12).map(lambda t: f"# {t}"),
 )
 CELLS = st.lists(st.lists(LINES, min_size=1, max_size=8), min_size=1, max_size=6)
 DECORATION = ("pass", "#", "return", "")

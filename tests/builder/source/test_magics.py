@@ -32,6 +32,9 @@ from trimtab.spec import EnvVar, Function, FunctionSpec, Metadata, Scale, Source
         ("%nuclio cmd --local-only pip install six", []),
         ("%%nuclio cmd\npip install six\n# a comment\n\npip install iniconfig", ["six", "iniconfig"]),
         ("%%pip install six", ["six"]),
+        ("!pip install six>=1 2>&1", ["six>=1"]),
+        ("%pip install 'six; python_version > \"3\"'", ['six; python_version > "3"']),
+        ("%pip install x@https://h/x-1.whl#sha256=1 # why", ["x@https://h/x-1.whl#sha256=1"]),
         ("%conda install six", []),
     ],
 )  # fmt: skip
@@ -54,6 +57,12 @@ def test_what_an_installation_cannot_say_elsewhere_is_named(exports: Any) -> Non
         "model.ipynb, cell 1, line 1: -e . is not carried over: name a released version",
         "model.ipynb, cell 1, line 1: -c limits.txt is not carried over",
     ]
+
+
+def test_commands_behind_an_installation_are_not_taken_for_packages(exports: Any) -> None:
+    code = exports.code("!pip install six; rm -rf build&&ls")
+    assert code.requirements.lines == ["six"]
+    assert code.notes == ["model.ipynb, cell 1, line 1: what follows pip install is left out: ; rm -rf build && ls"]
 
 
 def test_a_requirements_file_that_a_notebook_installs_is_read(exports: Any) -> None:

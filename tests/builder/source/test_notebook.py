@@ -190,6 +190,12 @@ def test_imports_from_the_future_go_to_the_top(exports: Any) -> None:
     assert content.decode().split("\n")[2] == "from __future__ import annotations"
 
 
+def test_a_cell_that_is_indented_as_a_whole_is_read_as_ipython_reads_it(exports: Any) -> None:
+    assert exports.text('\n  %time 1\n  x = 1\n  if x:\n      y = """\na"""') == (
+        '# %time 1\nx = 1\nif x:\n    y = """\na"""'
+    )
+
+
 def test_names_that_no_exported_cell_defines_are_named(exports: Any) -> None:
     code = exports.code(
         ("model = 3", ["ignore"]),
@@ -198,17 +204,42 @@ def test_names_that_no_exported_cell_defines_are_named(exports: Any) -> None:
         "display(1)\nclass A:\n    x = 1\n    y = x\n\ndef f():\n    global made\n    made = 1\n\ndef g(): return made",
     )
     assert code.undefined == [
-        "cell 3, line 2 uses 'model', which no exported cell defines: cell 1 does, and is left out (tagged ignore)",
+        "cell 3, line 2 uses 'model', which no exported cell defines: cell 1 does, and the cell (tagged ignore) is left out",
         "cell 3, line 2 uses 'ghost', which no exported cell defines: it is left of a cell that was changed or deleted",
-        "cell 3, line 2 uses 'files', which no exported cell defines: it is left of a cell that was changed or deleted",
+        "cell 3, line 2 uses 'files', which no exported cell defines: cell 2 does, by a line of IPython, which is left out",
         (
             "cell 4, line 1 uses 'display', which no exported cell defines: it is IPython's: `from IPython.display "
             "import display`, or tag the cell 'ignore'"
         ),
     ]
-    assert exports.code("from json import *", "x = dumps(1)").undefined == []
+    for opaque in ("from json import *", "globals()['dumps'] = 1", "exec('dumps = 1')"):
+        assert exports.code(opaque, "x = dumps(1)").undefined == []
 
 
 def test_cells_of_another_language_are_left_out(exports: Any) -> None:
     sql = {"cell_type": "code", "metadata": {"vscode": {"languageId": "sql"}}, "source": "SELECT 1", "outputs": []}
     assert exports.text(sql, "x = 1") == "x = 1"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "fn = trimtab.code_to_function(filename='model.ipynb')\nfn.deploy()",
+        "for x in [1]:\n    code_to_function('a').deploy()",
+    ],
+)
+def test_a_notebook_that_would_deploy_itself_at_each_start_is_refused(exports: Any, cell: str) -> None:
+    with pytest.raises(
+        SpecError, match=r"model\.ipynb, cell 2, line [12]: found 'code_to_function', allowed: .*tag the cell"
+    ):
+        exports.code(HANDLER, cell)
+    assert exports.code(HANDLER, (cell, ["ignore"])).handler == "model"
+    inside = "if __name__ == '__main__':\n    code_to_function()\n\ndef later():\n    code_to_function()"
+    assert exports.code(HANDLER, f"def code_to_function(): pass\n\n{inside}").handler == "model"
+
+
+def test_half_a_character_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "x.ipynb"
+    path.write_text('{"nbformat": 4, "cells": [{"cell_type": "code", "source": "x = \'\\ud83d\'"}]}')
+    with pytest.raises(SpecError, match=r"x\.ipynb: found"):
+        read_source(Source(path=str(path)), Build(), "")

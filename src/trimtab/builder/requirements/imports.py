@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -11,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from msgspec import Struct
 
 from trimtab.builder.abc import Content
+from trimtab.builder.requirements.listing import normalised
 from trimtab.builder.source.handler import module_file
 from trimtab.runtime.cells import read as cells_of
 
@@ -50,7 +50,7 @@ _GUARDS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 
 
 class Missing(Struct, frozen=True):
-    """An import that nothing required brings. `optional`: it is guarded, or only made when a function is called."""
+    """An import that nothing required brings. `optional`: guarded by try or if, or only made when a function is called."""
 
     module: str
     distribution: str
@@ -76,11 +76,6 @@ def missing(files: Mapping[str, Content], handler: str, provided: Collection[str
         distribution, reason = propose(module)
         found[top] = Missing(module, distribution, reason, where, optional)
     return list(found.values())
-
-
-def normalised(name: str) -> str:
-    """A distribution's name as indexes compare it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def propose(module: str) -> tuple[str, str]:
@@ -138,8 +133,9 @@ def _found(body: list[ast.stmt], *, optional: bool) -> Iterator[tuple[str, int, 
             yield from _found(node.body, optional=optional or _guarded(node))
             rest = [*node.orelse, *node.finalbody, *(each for h in node.handlers for each in h.body)]
             yield from _found(rest, optional=True)
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            yield from _found(node.orelse, optional=optional)
+        elif isinstance(node, ast.If):
+            typed = "TYPE_CHECKING" in ast.unparse(node.test)
+            yield from _found(node.orelse if typed else [*node.body, *node.orelse], optional=optional or not typed)
         else:
             later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             inner = [each for each in ast.iter_child_nodes(node) if isinstance(each, ast.stmt)]

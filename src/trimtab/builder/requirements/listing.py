@@ -125,4 +125,9 @@ def refuse_credentials(url: str, place: str) -> str:
 
 def redacted(url: str) -> str:
     """Give a URL, or any text with URLs in it, without user and password."""
-    return re.sub(r"(?<=://)[^/@\s'\"]+@", "***@", url)
+    return re.sub(r"(?<=://)[^/\s'\"]+@", "***@", url)
+
+
+def normalised(name: str) -> str:
+    """A distribution's name as indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()

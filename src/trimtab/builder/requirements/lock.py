@@ -17,7 +17,7 @@ import msgspec
 
 from trimtab.builder.abc import Declared, Lock, Package
 from trimtab.builder.requirements import uv
-from trimtab.builder.requirements.listing import redacted
+from trimtab.builder.requirements.listing import normalised, redacted
 from trimtab.builder.requirements.platforms import uv_platform
 from trimtab.errors import BuildError, SpecError
 
@@ -112,8 +112,8 @@ def _no_wheel(name: str, why: str) -> str:
 
 
 def _allowed(packages: list[dict[str, Any]], declared: Declared) -> list[Package]:
-    """Read uv's packages; where the declaration came with hashes, a wheel that is not among them is refused."""
-    known = set(re.findall(rb"sha256:([0-9a-f]{64})", declared.lock)) if declared.lock else None
+    """Read uv's packages; of one that the declaration has with hashes, a wheel that is not among them is refused."""
+    held = _held(declared.lock.decode()) if declared.lock else {}
     found = []
     for package in sorted(packages, key=lambda each: str(each["name"])):
         name, version = package["name"], package.get("version", "")
@@ -121,8 +121,8 @@ def _allowed(packages: list[dict[str, Any]], declared: Declared) -> list[Package
         hashes = [wheel["hashes"]["sha256"] for wheel in wheels if "sha256" in wheel.get("hashes", {})]
         if not hashes:
             raise BuildError(_no_wheel(name, "the index offers none with a SHA-256"))
-        if known is not None:
-            hashes = [digest for digest in hashes if digest.encode() in known]
+        if (known := held.get(normalised(name))) is not None:
+            hashes = [digest for digest in hashes if digest in known]
             if not hashes:
                 raise BuildError(f"{name} {version}: none of its wheels has a hash that {declared.where} holds")
         where = "" if package.get("wheels") else f" @ {package['archive']['url']}"
@@ -130,6 +130,14 @@ def _allowed(packages: list[dict[str, Any]], declared: Declared) -> list[Package
             Package(name=f"{name}{where}", version=version, hashes=tuple(sorted(f"sha256:{each}" for each in hashes)))
         )
     return found
+
+
+def _held(text: str) -> dict[str, set[str]]:
+    """The hashes that a requirements file holds, by the name of the distribution."""
+    entries = [line for line in text.replace("\\\n", " ").split("\n") if "--hash" in line]
+    names = [normalised(re.split(r"[^\w.-]", entry.strip(), maxsplit=1)[0]) for entry in entries]
+    found = [set(re.findall(r"sha256:([0-9a-f]{64})", entry)) for entry in entries]
+    return dict(zip(names, found, strict=True))
 
 
 def _lock(packages: list[Package], links: tuple[Path, ...]) -> Lock:

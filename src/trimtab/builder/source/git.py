@@ -73,11 +73,11 @@ def parse(text: str) -> Reference:
 
 def _pips(text: str) -> Reference:
     address, _, folder = text.partition("#")
-    head, slash, path = address.partition("://") if "://" in address else ("", "", address)
+    scheme, mark, rest = address.rpartition("://")
+    host, cut, path = rest.partition("/" if scheme else ":")
     before, at, ref = path.rpartition("@")
-    if not at or ("/" not in before and ":" not in before):
-        before, ref = path, ""
-    return Reference(f"{head}{slash}{before}", ref, folder.removeprefix("subdirectory="))
+    url = f"{scheme}{mark}{host}{cut}{before if at else path}"
+    return Reference(url, ref if at else "", folder.removeprefix("subdirectory="))
 
 
 def _specs(text: str) -> Reference:
@@ -141,12 +141,16 @@ def fetch(wanted: Reference, cache: Path) -> Checkout:
         shutil.rmtree(scratch / "tree" / ".git")
         (scratch / "time").write_text(str(seconds), "utf-8")
         if _kept(place) is None:
+            shutil.rmtree(place, ignore_errors=True)  # half a checkout, of a removal that was cut short
             with contextlib.suppress(OSError):  # another fetches the same and was faster
                 scratch.rename(place)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     _sweep(cache)
-    return Checkout(place / "tree", commit, seconds)
+    found = _kept(place)
+    if found is None:
+        raise BuildError(f"{wanted.url} was fetched and cannot be kept at {place}")
+    return found
 
 
 def _checked_out(folder: Path, wanted: Reference) -> str:
@@ -172,6 +176,7 @@ def _sweep(cache: Path) -> None:
     places = sorted((path for path in cache.iterdir() if path.is_dir()), key=lambda path: -path.stat().st_mtime)
     for place in places[_KEPT:]:
         if time.time() - place.stat().st_mtime > _GRACE:
+            (place / "time").unlink(missing_ok=True)  # first: without it the rest does not count
             shutil.rmtree(place, ignore_errors=True)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from trimtab.builder.abc import Content
 from trimtab.errors import SpecError
@@ -32,12 +31,3 @@ def module_file(handler: str, files: Mapping[str, Content]) -> str | None:
     module = handler.partition(":")[0]
     path = module.removesuffix(".py").replace(".", "/") if not module.endswith(".py") else module.removesuffix(".py")
     return next((name for name in (f"{path}.py", f"{path}/__init__.py", f"{module}.py") if name in files), None)
-
-
-def module_of(path: Path) -> str:
-    """Name the module that a file or a notebook is."""
-    if path.suffix != ".ipynb":
-        return path.stem
-    from trimtab.builder.source.notebook import module_name
-
-    return module_name(path)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 from pathspec import GitIgnoreSpec
 
+from trimtab.errors import SpecError
+
+_INSIDE = re.compile(r"/\*\*(/?\s*)$")
 OURS, GITS = ".trimtabignore", ".gitignore"
 
 
@@ -24,8 +30,19 @@ class _File(Struct, frozen=True):
 
     base: str
     where: str
-    lines: list[str]
-    spec: GitIgnoreSpec
+    patterns: list[tuple[str, Any]]
+
+    def rule(self, name: str) -> Rule | None:
+        """Give the last rule that matches `name` itself: what is in a folder that is left out is never asked about."""
+        for line, pattern in reversed(self.patterns):
+            if any(_is_whole(match, name) for match in pattern.regex.finditer(name)):
+                return Rule(line, self.where, pattern.include)
+        return None
+
+
+def _is_whole(match: re.Match[str], name: str) -> bool:
+    """Whether it is `name` that matches, and not a folder above it, whose slash pathspec marks."""
+    return match.groupdict().get("ps_d") is None or match.end("ps_d") == len(name)
 
 
 class Ignore:
@@ -58,9 +75,12 @@ class Ignore:
         path = folder / kind
         if path.is_symlink() or not path.is_file():
             return  # git follows no links here either
-        text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+        try:
+            text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+        except OSError as error:
+            raise SpecError(str(path), error.strerror or "an error", "an ignore file that can be read") from error
         lines = [line.removesuffix("\r") for line in text.split("\n")]
-        self._files[kind].append(_File(base, f"{base}{kind}", lines, GitIgnoreSpec.from_lines(lines)))
+        self._files[kind].append(_File(base, f"{base}{kind}", [*_patterns(lines)]))
 
     def rule(self, name: str) -> Rule | None:
         """Give the rule that decides about `name` (a folder's ends in '/'); None where none does."""
@@ -71,14 +91,22 @@ class Ignore:
             for file in reversed(self._files[kind]):
                 if not name.startswith(file.base) or name == file.base:
                     continue
-                found = file.spec.check_file(name[len(file.base) :])
-                if found.include is not None:
-                    return Rule(file.lines[found.index or 0].strip(), file.where, found.include)
+                if (found := file.rule(name[len(file.base) :])) is not None:
+                    return found
         return None
 
     def ignored(self, name: str) -> bool:
         """Whether `name` is left out."""
         return _ignores(self.rule(name))
+
+
+def _patterns(lines: list[str]) -> Iterator[tuple[str, Any]]:
+    """Have pathspec read the lines. `NAME/**` is given to it as `NAME/**/*`: to git both are what is in NAME, to pathspec
+    the first is NAME as well."""
+    for line in lines:
+        for pattern in GitIgnoreSpec.from_lines([_INSIDE.sub(r"/**/*\1", line)]).patterns:
+            if pattern.include is not None:
+                yield line.strip(), pattern
 
 
 def _ignores(rule: Rule | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
@@ -78,14 +78,16 @@ def _refuse_ignored(found: Folder, name: str) -> None:
     if any(path in found.files for path in here) or (not module and any(path.endswith(".py") for path in found.files)):
         return
     for path in here:
-        rule = found.ignore.rule(path)
-        if rule is not None and rule.ignored and (found.root / path).is_file():
-            raise SpecError(
-                "spec.handler",
-                name or path,
-                "a module that is not ignored",
-                hint=f"{path} is left out by {rule.pattern!r} in {rule.where}: write '!{path}' into {OURS} to take it",
-            )
+        parents = [f"{folder.as_posix()}/" for folder in reversed(PurePosixPath(path).parents) if folder.name]
+        for part in [*parents, path]:
+            rule = found.ignore.rule(part)
+            if rule is not None and rule.ignored and (found.root / path).is_file():
+                raise SpecError(
+                    "spec.handler",
+                    name or path,
+                    "a module that is not ignored",
+                    hint=f"{part} is left out by {rule.pattern!r} in {rule.where}: write '!{part}' into {OURS} to take it",
+                )
 
 
 def _modules(root: Path) -> dict[str, None]:

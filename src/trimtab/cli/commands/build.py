@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from trimtab.cli import output as out
 from trimtab.cli.options import add_options, gather, output_option
 from trimtab.cli.progress import Bars, size
+from trimtab.cli.verify import try_out, verify_options
 
 if TYPE_CHECKING:
     from trimtab.builder.abc import Built
-    from trimtab.spec import Function
 
 _WAYS = (
     click.option(
@@ -89,15 +88,14 @@ def _options(command: Any) -> Any:
 @click.option(
     "-t", "--tag", "image", metavar="IMAGE", help="The image's name (default: the function's, below TRIMTAB_REGISTRY)."
 )
-@click.option("--verify", is_flag=True, help="First import the handler in a clean process here, and call it once.")
-@click.option("--sample", metavar="JSON", help="What --verify calls it with (default: {}).")
+@verify_options
 @_options
 @output_option()
 def build(
     source: str,
     image: str | None,
     verify: bool,
-    sample: str | None,
+    sample: Any,
     changes: Any,
     base: dict[str, Any],
     ways: dict[str, Any],
@@ -125,7 +123,7 @@ def build(
     spec = replace(function.spec, build=replace(function.spec.build, **base))
     function = replace(function, spec=spec)
     if verify:
-        _verify(function, sample)
+        try_out(function, sample)
     request = BuildRequest(function=function, image=image or "", **ways)
     with Bars() as bars:
         built = make(request, bars.show)
@@ -137,19 +135,6 @@ def build(
         _plan(built)
     else:
         click.echo(built.reference)
-
-
-def _verify(function: Function, sample: str | None) -> None:
-    from trimtab.builder.verify import Sample
-    from trimtab.project.verify import verified
-
-    try:
-        body = msgspec.json.decode(sample or "{}")
-    except msgspec.DecodeError as error:
-        raise click.BadParameter(f"{sample!r} is not JSON: {error}", param_hint="--sample") from error
-    wanted = Sample(parameters=body) if function.spec.kind == "job" and isinstance(body, dict) else Sample(body=body)
-    done = verified(function, wanted)
-    out.note(f"verified in {done.ms:.0f} ms: {done.status or 'done'} {done.answer}".rstrip())
 
 
 def _plan(built: Built) -> None:

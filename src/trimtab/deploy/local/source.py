@@ -13,13 +13,17 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import msgspec
+
 from trimtab.builder.abc import Code, Content, Declared, is_executable
 from trimtab.builder.requirements.imports import propose
+from trimtab.builder.requirements.python import check_python
 from trimtab.builder.source import applied, read_source
 from trimtab.errors import SpecError
 from trimtab.spec import Function, Source, check
 
 _MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)'")
+_CONSTRAINTS = ".trimtab-constraints.txt"
 LARGEST = 500 * 2**20
 """Bytes of a folder that are copied per revision; more is surely data, and belongs on a volume."""
 
@@ -73,8 +77,25 @@ def read(function: Function, copies: Path) -> tuple[Function, Code, list[str]]:
         raise SpecError("spec.source.path", spec.source.path, f"at most {LARGEST // 2**20} MiB of files")
     if code.requirements.pinned and not spec.build.requirements and _are_here(code.requirements.lines):
         code.requirements = Declared()
+    wanted = spec.build.python or f"{sys.version_info.major}.{sys.version_info.minor}"
+    if code.requirements.lines:
+        check_python(code.requirements, ".".join(wanted.split(".")[:2]))
+    code.requirements = _located(code)
     function, leftovers = applied(function, code)
     return check(function), code, [*code.notes, *code.undefined, *leftovers]
+
+
+def _located(code: Code) -> Declared:
+    """Have requirements that are files found from the revision's copy of the code: those that are not in it by their
+    absolute path, and constraints from a file beside it."""
+    declared, lines = code.requirements, []
+    for line in declared.lines:
+        beside = line.endswith(".whl") and "://" not in line and line.removeprefix("./") not in code.files
+        lines.append(str((declared.folder or Path()).absolute() / line) if beside else line)
+    if declared.constraints:
+        code.files[_CONSTRAINTS] = "".join(f"{line}\n" for line in declared.constraints).encode()
+        lines.append(f"--constraint {_CONSTRAINTS}")
+    return msgspec.structs.replace(declared, lines=lines)
 
 
 def _are_here(pins: list[str]) -> bool:

@@ -76,10 +76,17 @@ def _cell(number: int, cell: _Cell, text: str) -> Cell:
     other = cell.metadata.get("vscode", {})
     return Cell(
         number,
-        text.rstrip("\n").split("\n"),
+        _dedented(text.rstrip("\n").split("\n")),
         frozenset(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else frozenset(),
         str(other.get("languageId", "python")) if isinstance(other, dict) else "python",
     )
+
+
+def _dedented(lines: list[str]) -> list[str]:
+    """Take the first line's indent from all lines that have it, as IPython does."""
+    first = next(line for line in lines if line.strip())
+    indent = first[: len(first) - len(first.lstrip(" \t"))]
+    return [line.removeprefix(indent) for line in lines]
 
 
 def _language(metadata: dict[str, Any]) -> str:

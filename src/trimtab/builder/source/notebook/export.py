@@ -15,7 +15,7 @@ from trimtab.builder.source.notebook.scan import inside
 from trimtab.errors import SpecError
 from trimtab.runtime.cells import Cells, Span, footer
 
-_FUTURE = re.compile(r"from\s+__future__\s+import\s+[\w\s,()]+?(?:#.*)?")
+_FUTURE = re.compile(r"from\s+__future__\s+import\s+(?:[\w\s,]+|\([\w\s,]+\)\s*)(?:#.*)?")
 
 
 class Module(Struct, frozen=True):

@@ -103,9 +103,8 @@ class Magics:
         match = _SETTING.fullmatch(text)
         if match is None:
             raise SpecError(place, f"%nuclio config {text}", "spec.FIELD = VALUE, or spec.FIELD += VALUE")
-        *parents, last = (
-            match["key"].split(".") if match["key"].startswith(_ROOTS) else ["spec", *match["key"].split(".")]
-        )
+        keys = match["key"].split(".")
+        *parents, last = keys if keys[0] in _ROOTS else ["spec", *keys]
         place_in: dict[str, Any] = self.config
         for name in parents:
             place_in = place_in.setdefault(name, {})

@@ -12,7 +12,8 @@ from trimtab.errors import SpecError
 _INSTALL = re.compile(
     r"(?:(?:\{?sys\.executable\}?|\S*python[\d.]*)\s+-m\s+)?(?:uv\s+)?pip[\d.]*\s+install\s+(?P<rest>.*)", re.DOTALL
 )
-_SHELL = re.compile(r"\d*[<>]|[|&;]|\d>&\d")
+_SHELL = re.compile(r"\d*[<>]|[|&;]+$")
+_COMMENT = re.compile(r"(?:^|\s)#.*$", re.MULTILINE)
 _WITH_VALUE = {"-t", "--target", "--prefix", "--root", "--platform", "--python-version", "--proxy", "--timeout"}
 _INDEX = {"-i": "--index-url", "--index-url": "--index-url", "--extra-index-url": "--extra-index-url"}
 _LINKS = {"-f": "--find-links", "--find-links": "--find-links"}
@@ -53,12 +54,14 @@ def install(rest: str, place: str, text_of: Read, notes: list[str]) -> list[str]
 
 
 def _words(rest: str, place: str, notes: list[str]) -> list[str]:
+    lexer = shlex.shlex(_COMMENT.sub("", rest.replace("\\\n", " ")), posix=True, punctuation_chars=";&|")
+    lexer.whitespace_split, lexer.commenters = True, ""
     try:
-        words = shlex.split(rest.replace("\\\n", " "), comments=True)
+        words = list(lexer)
     except ValueError as error:
         raise SpecError(place, rest, "the arguments of pip install", hint=str(error)) from error
     end = next((n for n, word in enumerate(words) if _SHELL.match(word)), len(words))
-    if any(word in {"&&", "||", ";"} for word in words[end:]):
+    if {";", "&&", "||"} & set(words[end:]):
         notes.append(f"{place}: what follows pip install is left out: {' '.join(words[end:])}")
     return words[:end]
 

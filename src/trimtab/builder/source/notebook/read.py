@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -11,19 +10,15 @@ from trimtab.builder.abc import Code, Content, Declared
 from trimtab.builder.requirements.declared import script
 from trimtab.builder.source import file
 from trimtab.builder.source.notebook import document
-from trimtab.builder.source.notebook.export import Exporter, checks
+from trimtab.builder.source.notebook.export import Exporter, Module, checks
 from trimtab.builder.source.notebook.magics import Magics
 from trimtab.builder.source.notebook.marks import Selection, select
-from trimtab.builder.source.notebook.names import undefined
+from trimtab.builder.source.notebook.names import deploys_itself, undefined
 from trimtab.errors import SpecError
 from trimtab.spec import Build
+from trimtab.spec.module import module_of
 
 _SAVED = "Save the notebook first: what its file holds is what is exported"
-
-
-def module_name(path: Path) -> str:
-    """Name the module that a notebook becomes: its own name, with `_` for what cannot stand in a module's."""
-    return re.sub(r"\W", "_", path.name.removesuffix(".ipynb"))
 
 
 def read(path: Path, build: Build, handler: str, *, name: str = "") -> Code:
@@ -34,7 +29,8 @@ def read(path: Path, build: Build, handler: str, *, name: str = "") -> Code:
     selection = select(cells, name, path.name)
     magics = Magics(lambda other: _beside(path, other))
     module = Exporter(path.name, path.name, magics, checked=checks(build.python)).module(selection.parts)
-    own = f"{module_name(path)}.py"
+    _refuse_deployment(path, module)
+    own = f"{module_of(path)}.py"
     if own in magics.files:
         raise SpecError(path.name, f"%%writefile {own}", "another name: the notebook itself becomes that file")
     files: dict[str, Content] = {**magics.files, own: module.text.encode()}
@@ -46,15 +42,31 @@ def read(path: Path, build: Build, handler: str, *, name: str = "") -> Code:
         env=magics.env,
         commands=magics.commands,
         config={"apiVersion": "nuclio.io/v1", **magics.config} if magics.config else {},
-        undefined=undefined(module.text, module.cells, selection.left_out),
+        undefined=undefined(module.text, module.cells, [part.cell for part in selection.parts], selection.left_out),
         notes=_notes(path, selection, magics),
+    )
+
+
+def _refuse_deployment(path: Path, module: Module) -> None:
+    try:
+        line = deploys_itself(module.text)
+    except (SyntaxError, ValueError):
+        return  # of a newer Python, whose business it is
+    if line is None:
+        return
+    cell, number = module.cells.locate(line) or (0, line)
+    raise SpecError(
+        f"{path.name}, cell {cell}, line {number}",
+        "code_to_function",
+        "what the function itself is made of",
+        hint="The function would deploy itself whenever it starts: tag the cell 'ignore', or put '# mlrun: end-code' before",
     )
 
 
 def _handler(path: Path, handler: str, files: dict[str, Content]) -> str:
     """Name the handler in the exported module; the notebook's own name means that module. Errors: SpecError."""
     module, colon, name = handler.partition(":")
-    own = module_name(path)
+    own = module_of(path)
     if module in {"", own, path.stem, path.name}:
         return f"{own}{colon}{name}"
     if f"{module.replace('.', '/')}.py" in files:
