@@ -52,7 +52,7 @@ class MockServer:
         self.name = function.metadata.name
         self._outbox = Outbox() if function.spec.sink is not None else None
         with ExitStack() as stack:
-            found = stack.enter_context(loaded(function.spec))
+            found = stack.enter_context(loaded(function))
             self._loop = asyncio.new_event_loop()
             thread = threading.Thread(target=self._loop.run_forever, name=f"trimtab-mock-{self.name}", daemon=True)
             thread.start()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from trimtab.cli import output as out
 from trimtab.cli.options import function_options, output_option, target_option
 from trimtab.cli.session import Session
+from trimtab.cli.verify import try_out, verify_options
 from trimtab.errors import DeployFailed, TargetError
 
 if TYPE_CHECKING:
@@ -21,25 +22,31 @@ if TYPE_CHECKING:
 @click.argument("source")
 @function_options
 @click.option("--force", is_flag=True, help="Make a new revision even if nothing changed.")
+@verify_options
 @target_option
 @output_option()
 @click.pass_obj
-def deploy(session: Session, source: str, changes: Changes, force: bool, target: str, output: str) -> None:
+def deploy(
+    session: Session, source: str, changes: Changes, force: bool, verify: bool, sample: Any, target: str, output: str
+) -> None:
     """Make a function run, and print its URL.
 
-    SOURCE is FILE.py[:handler], a folder, or a function.yaml or .json (Trimtab's or Nuclio's). Options override the
-    document. A function that changed becomes a new revision, which takes over without a failed request; one that did
+    SOURCE is FILE.py[:handler], NOTEBOOK.ipynb[:handler], a folder, git+URL@REF#FOLDER, or a function.yaml or .json
+    (Trimtab's or Nuclio's). Options override the document. A function that changed becomes a new revision, which takes over without a failed request; one that did
     not is left alone. A missing daemon is started.
 
     \b
     trimtab deploy hello.py
     trimtab deploy hello.py:handler --name greet --min 1 --max 4 --concurrency 1
+    trimtab deploy model.ipynb:predict --verify
     trimtab deploy report.py --cron '0 7 * * *' --timezone Europe/Paris
     trimtab deploy audit.py --on type=com.example.made -o json | jq -r .url
     """
     from trimtab.cli.source import read
 
     function = changes.apply(read(source))
+    if verify:
+        try_out(function, sample)
     done = send(session.target(target, start=True), function, force=force)
     if output == "json":
         out.json(done)

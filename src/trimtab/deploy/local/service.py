@@ -72,8 +72,8 @@ class Service:
         """Make a new revision of `function` and send it all the traffic, unless it is what runs already."""
         async with self.lock:
             stages = Stages(progress)
-            snapshot = source.read(function.spec.source, function.spec.handler)
-            module = source.module_of(function.spec, snapshot)
+            function, code, notes = await asyncio.to_thread(source.read, function, self.machine.copies)
+            snapshot = source.Snapshot(code.files)
             digest = self.machine.digest(function, snapshot)
             latest = self.latest()
             if latest is not None and latest.digest == digest and not force and self._serves(latest):
@@ -90,9 +90,9 @@ class Service:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
             stages.finish("environment", python)
-            function = source.with_handler(function, module)
             preload = function.spec.build.preload
             if preload is None:
+                module = function.spec.handler.partition(":")[0]
                 preload = source.heavy_imports(snapshot, module, foreign=python != self.machine.python)
             revision = Revision(
                 name=name,
@@ -117,7 +117,7 @@ class Service:
                 revision=name,
                 url=self.url,
                 stages=stages.done,
-                warnings=self.machine.warnings(function),
+                warnings=[*notes, *self.machine.warnings(function)],
             )
 
     async def _prove(self, revision: Revision, stages: Stages) -> None:
