@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from trimtab.deploy.knative.manifests import cron, events, job, service
+from trimtab.deploy.knative.manifests import cron, events, job, service, streams
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendered, Rendering
-from trimtab.spec import CronTrigger
+from trimtab.spec import CronTrigger, EventTrigger
 
 __all__ = ["Manifest", "Rendered", "Rendering", "render"]
 
@@ -22,13 +22,18 @@ def render(rendering: Rendering) -> Rendered:
         objects.append(events.sink_binding(rendering, spec.sink))  # first, so that no replica starts without K_SINK
     if not is_job:
         objects.append(service.service(rendering))
-    elif rendering.job_sink and any(not isinstance(trigger, CronTrigger) for trigger in spec.triggers):
+    elif rendering.job_sink and any(isinstance(trigger, EventTrigger) for trigger in spec.triggers):
         objects.append(job.job_sink(rendering))
     for number, trigger in enumerate(spec.triggers):
         if isinstance(trigger, CronTrigger):
             notes += cron.notes(trigger, job=is_job)
             if not trigger.disabled or is_job:
                 objects.append(cron.cron(rendering, trigger, f"spec.triggers[{number}]"))
+            continue
+        if not isinstance(trigger, EventTrigger):
+            notes += streams.notes(trigger)
+            if not trigger.disabled:
+                objects.append(streams.stream(rendering, trigger, f"spec.triggers[{number}]"))
             continue
         notes += events.notes(trigger)
         if not trigger.disabled:

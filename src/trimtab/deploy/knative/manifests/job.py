@@ -16,12 +16,25 @@ KEPT = 24 * 3600
 """Seconds a finished run stays on the cluster, with its log."""
 
 
-def job(rendering: Rendering, run: str, parameters: dict[str, Any], inputs: dict[str, str] | None = None) -> Manifest:
+RUN = "trimtab.dev/run"
+PARAMETERS = "trimtab.dev/parameters"
+
+
+def job(
+    rendering: Rendering,
+    run: str,
+    parameters: dict[str, Any],
+    inputs: dict[str, str] | None = None,
+    *,
+    artifact_path: str | None = None,
+) -> Manifest:
     """Give the Job of one run."""
     given = {**rendering.function.spec.parameters, **parameters}
-    return made(
-        rendering, "batch/v1", "Job", child(rendering.name, run), job_spec(rendering, given, inputs or {}, run=run)
-    )
+    spec = job_spec(rendering, given, inputs or {}, run=run, artifact_path=artifact_path)
+    found = made(rendering, "batch/v1", "Job", child(rendering.name, run), spec)
+    found["metadata"]["labels"][RUN] = spec["template"]["metadata"]["labels"][RUN] = run
+    found["metadata"]["annotations"][PARAMETERS] = msgspec.json.encode(given).decode()
+    return found
 
 
 def job_sink(rendering: Rendering) -> Manifest:
@@ -35,6 +48,7 @@ def job_spec(
     inputs: dict[str, str] | None = None,
     *,
     run: str = "",
+    artifact_path: str | None = None,
 ) -> dict[str, Any]:
     """Give the `spec` of a Job. A run that fails is not repeated: whoever started it decides."""
     spec = rendering.function.spec
@@ -44,6 +58,8 @@ def job_spec(
         environ["TRIMTAB_RUN"] = run
     if given:
         environ["TRIMTAB_PARAMETERS"] = msgspec.json.encode(given).decode()
+    if artifact_path:
+        environ["TRIMTAB_ARTIFACT_PATH"] = artifact_path
     if inputs:
         environ["TRIMTAB_INPUTS"] = msgspec.json.encode(inputs).decode()
     found: dict[str, Any] = {
