@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.kinds import EVENT, POD, REVISION, SERVICE
 from trimtab.deploy.knative.describe import OF_REVISION, OF_SERVICE, is_ready
-from trimtab.deploy.knative.diagnosis import Diagnosis, Situation, condition, crashed, diagnose
+from trimtab.deploy.knative.diagnosis import Diagnosis, Reason, Situation, condition, crashed, diagnose
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.mirror import Mirror
 from trimtab.deploy.knative.podlog import last_lines
@@ -19,6 +19,9 @@ from trimtab.errors import DeployFailed, TargetError
 
 _LOOK = 1.0
 """Seconds between two looks at what no watch tells: events and logs."""
+
+_WORDS: tuple[Reason, ...] = ("crash", "exits", "image-platform")
+"""Reasons that the container's own last words explain; they are asked for before the sentence is said."""
 
 
 class Waiter:
@@ -102,6 +105,10 @@ class Waiter:
     def _judge(self, situation: Situation) -> None:
         found = diagnose(situation) if is_current(situation.service, situation.service) else None
         if found is not None and found.final:
+            if found.reason in _WORDS:
+                self._look(situation.service, situation.pods)
+                situation.logs, situation.events = self._logs, _of(self._events, situation.name)
+                found = diagnose(situation) or found
             raise DeployFailed(found.text)
         if found is not None and found.reason != self._said and self._say is not None:
             self._said = found.reason

@@ -122,7 +122,7 @@ class Http:
     ) -> Any:
         import urllib3
 
-        headers = {"accept": "application/json, */*", "user-agent": self._client.user_agent, **self._auth()}
+        headers = {"accept": "application/json, */*", "user-agent": self._client.user_agent, **self.credentials()}
         if body is not None:
             headers["content-type"] = content_type
         try:
@@ -138,8 +138,8 @@ class Http:
         except urllib3.exceptions.HTTPError as exc:
             raise OSError(str(exc)) from exc
 
-    def _auth(self) -> dict[str, str]:
-        """Give the token's header; an exec plugin or a rotated service account's token is asked for again when it is old."""
+    def credentials(self) -> dict[str, str]:
+        """Give the header that says who we are; an exec plugin or a rotated service account's token is asked for again when it is old."""
         settings = self._client.configuration.auth_settings()
         return {each["key"]: each["value"] for each in settings.values() if each["in"] == "header" and each["value"]}
 
