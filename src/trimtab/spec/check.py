@@ -13,6 +13,7 @@ from trimtab.errors import SpecError
 from trimtab.spec.amounts import check_limits, check_resources, check_retry, check_scale, check_timeouts
 from trimtab.spec.hint import NOTHING
 from trimtab.spec.load import from_dict
+from trimtab.spec.loop import check_retrain
 from trimtab.spec.plain import join, plain
 from trimtab.spec.quantity import duration
 from trimtab.spec.scalars import LABEL
@@ -71,6 +72,7 @@ def check(function: Function) -> Function:
     _triggers(spec.triggers)
     _sink(spec.sink)
     check_traffic(spec.traffic)
+    check_retrain(spec)
     return function
 
 

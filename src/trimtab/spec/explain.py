@@ -143,7 +143,7 @@ def _annotated(kind: inspect.StrType | inspect.IntType | inspect.FloatType) -> A
     if isinstance(kind, inspect.StrType):
         return Annotated[str, Meta(min_length=kind.min_length, max_length=kind.max_length, pattern=kind.pattern)]
     plain = int if isinstance(kind, inspect.IntType) else float
-    return Annotated[plain, Meta(ge=kind.ge, le=kind.le)]
+    return Annotated[plain, Meta(ge=kind.ge, le=kind.le, gt=kind.gt, lt=kind.lt)]
 
 
 def _expect(fits: bool, found: Any, kind: inspect.Type, path: str) -> None:

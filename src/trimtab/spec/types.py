@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
+from trimtab.spec.base import Base
+from trimtab.spec.retrain import Comparison, Guard, Retrain, Rollout  # noqa: F401  the document's types are all found here
 from trimtab.spec.scalars import ByteSize, Count, Duration, Label, Percent, Positive, Quantity, VariableName
 
 API_VERSION: Literal["trimtab.dev/v1"] = "trimtab.dev/v1"
-
-
-class Base(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, rename="camel"):
-    """Common settings: unknown keys are refused, defaults are not written out, names are camelCase outside Python."""
 
 
 class Metadata(Base):
@@ -343,6 +341,8 @@ class FunctionSpec(Base):
     """How traffic is split over revisions. Without it: all to the latest ready one."""
     parameters: dict[str, Any] = {}
     """Default parameters of a job."""
+    retrain: Retrain | None = None
+    """What a drift of its models starts. Only for kind `serving`."""
 
 
 class Function(Base):
