@@ -9,7 +9,9 @@ from msgspec import Meta, field
 from trimtab.spec.base import Base
 from trimtab.spec.scalars import Count, Duration, Label, Positive
 
-Share = Annotated[float, Meta(gt=0, lt=1, extra={"type": "number between 0 and 1", "allowed": "a number between 0 and 1"})]
+Share = Annotated[
+    float, Meta(gt=0, lt=1, extra={"type": "number between 0 and 1", "allowed": "a number between 0 and 1"})
+]
 
 
 class Comparison(Base):
@@ -46,7 +48,9 @@ class Rollout(Base):
     mode: Literal["canary", "shadow", "approve"] = "canary"
     """`canary`: answers a growing share of the requests. `shadow`: answers copies of them, which nobody gets. `approve`:
     waits for `trimtab promote`."""
-    steps: list[Annotated[int, Meta(ge=1, le=99, extra={"type": "integer 1-99", "allowed": "a percentage from 1 to 99"})]] = field(default_factory=lambda: [10, 50])
+    steps: list[
+        Annotated[int, Meta(ge=1, le=99, extra={"type": "integer 1-99", "allowed": "a percentage from 1 to 99"})]
+    ] = field(default_factory=lambda: [10, 50])
     """Percent of the requests at each step of a canary, rising; all of them come after the last."""
     interval: Duration = "5m"
     """How long a step, or the shadow, lasts at least."""

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-
 from tests.servers import redis_server
+
 from trimtab.errors import SpecError, StoreError
 from trimtab.handlers.documents import Documents, open_documents
 

@@ -228,12 +228,12 @@ class TestComparisons:
     def test_too_few_labels_are_waited_for_and_then_given_up(self) -> None:
         loop = trained(rule(comparison=Comparison(patience="10h")))
         assert loop.attempt is not None
+        too_few = Compared(loop.attempt.id, None, 40)
         loop = step(loop, Done([each.id for each in loop.todo]), 4 * HOUR)
-        loop = step(loop, Compared(loop.attempt.id, None, 40), 5 * HOUR)
-        assert loop.attempt is not None
+        loop = step(loop, too_few, 5 * HOUR)
         loop = step(loop, Observed(), 5 * HOUR)
         assert len(asked(loop, "compare")) == 1
-        loop = step(loop, Compared(loop.attempt.id, None, 40), 15 * HOUR)
+        loop = step(loop, too_few, 15 * HOUR)
         assert loop.decisions[0].reason == "only 40 held-out rows with labels came in 10h; 100 are needed"
 
 
@@ -341,9 +341,8 @@ class World:
 def test_redelivery_and_death_at_any_hand_over_give_one_candidate_and_one_rollout(
     order: list[int], repeat: list[int], won: bool
 ) -> None:
-    loop, world, waiting = begun(), World(WON if won else LOST), [window(n, "detected") for n in order]
-    tricks = iter(repeat)
-    now, messages = 10 * HOUR, [*waiting]
+    loop, world, tricks = begun(), World(WON if won else LOST), iter(repeat)
+    now, messages = 10 * HOUR, list[Message](window(n, "detected") for n in order)
     for _ in range(60):
         now += 400.0
         model = loop.attempt.challenger if loop.attempt else ""

@@ -11,7 +11,9 @@ from pathlib import Path
 from trimtab.errors import StoreError, StoreFull
 from trimtab.handlers.documents.abc import Document, Documents
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS document (name TEXT PRIMARY KEY, version INTEGER NOT NULL, text BLOB NOT NULL) STRICT"
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS document (name TEXT PRIMARY KEY, version INTEGER NOT NULL, text BLOB NOT NULL) STRICT"
+)
 _WAIT = 30.0
 """Seconds that a writer waits for the others."""
 
