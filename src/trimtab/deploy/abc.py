@@ -111,6 +111,10 @@ class RunInfo(Struct, kw_only=True):
     results: dict[str, Any] = {}
     error: str | None = None
     artifact_path: str | None = None
+    cause: str | None = None
+    """Id of the event that started it; None when somebody did."""
+    lost: bool = False
+    """It did not fail by itself: what ran it went away."""
 
 
 class DeadLetter(Struct, kw_only=True):

@@ -25,6 +25,7 @@ from trimtab._version import __version__
 from trimtab.config import Settings, settings
 from trimtab.deploy.abc import FunctionInfo, Stage
 from trimtab.deploy.local import listener, sockets
+from trimtab.deploy.local.announce import announce
 from trimtab.deploy.local.autoscale import SAMPLE_INTERVAL, TICK_INTERVAL
 from trimtab.deploy.local.events import Events
 from trimtab.deploy.local.listener import Progress
@@ -75,15 +76,17 @@ class Daemon:
             loop.add_signal_handler(number, self.stopping.set)
         await self._end_orphans()
         self._restore()
-        scaler = loop.create_task(self._scale())
+        tasks = [loop.create_task(self._scale())]
         warming = loop.create_task(self.machine.warm())
         try:
             await self.events.start(self.events_socket)
+            tasks.append(loop.create_task(announce(self.runs, self.events.broker)))
             async with listener.listen(self.settings.control_socket, self._calls()):
                 logger.info("daemon %d is up, home %s, broker %s", os.getpid(), self.settings.home, self.broker_url)
                 await self.stopping.wait()
         finally:
-            scaler.cancel()
+            for task in tasks:
+                task.cancel()
             await asyncio.gather(warming, return_exceptions=True)
             await self._close()
 
