@@ -180,8 +180,8 @@ def _track(server: Server, entry: Entry, request: dict[str, Any], response: Any,
 def _row(entry: Entry, request: dict[str, Any], response: Any, operation: str, latency_us: int) -> Row:
     """Make the record of a request, of what `logged_results` says, else of what went through. Errors: PermanentError."""
     said: tuple[Any, Any] = entry.server.logged_results(request, response, operation)
-    inputs = request.get("inputs") if said[0] is None else said[0]
-    outputs = response["outputs"] if said[1] is None else said[1]
+    inputs: Any = request.get("inputs") if said[0] is None else said[0]
+    outputs: Any = response["outputs"] if said[1] is None else said[1]
     probabilities = None
     if isinstance(outputs, dict):
         probabilities = outputs.get("probabilities")
