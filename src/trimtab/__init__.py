@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cloudevents.core.v1.event import CloudEvent
 
     from trimtab.errors import PermanentError, SpecError, TemporaryError, TrimtabError
+    from trimtab.handlers.serving.model import ModelServer, V2ModelServer
     from trimtab.project.function import FunctionHandle, code_to_function, import_function, new_function
     from trimtab.project.mounts import mount_configmap, mount_hostpath, mount_pvc, mount_secret, set_env_variables
     from trimtab.runtime.context import Context
@@ -29,11 +30,13 @@ __all__ = [
     "EventTrigger",
     "Function",
     "FunctionHandle",
+    "ModelServer",
     "PermanentError",
     "Response",
     "SpecError",
     "TemporaryError",
     "TrimtabError",
+    "V2ModelServer",
     "__version__",
     "code_to_function",
     "import_function",
@@ -48,6 +51,7 @@ __all__ = [
 _HOMES = {
     "cloudevents.core.v1.event": ("CloudEvent",),
     "trimtab.errors": ("PermanentError", "SpecError", "TemporaryError", "TrimtabError"),
+    "trimtab.handlers.serving.model": ("ModelServer", "V2ModelServer"),
     "trimtab.project.function": ("FunctionHandle", "code_to_function", "import_function", "new_function"),
     "trimtab.project.mounts": (
         "mount_configmap",

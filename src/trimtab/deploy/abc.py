@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from trimtab.spec import Function, Scale, TrafficTarget
+from trimtab.spec import Function, Model, Scale, TrafficTarget
 from trimtab.triggers.abc import Firing
 
 __all__ = [
@@ -162,6 +162,14 @@ class Target(ABC):
     @abstractmethod
     def rollback(self, name: str, revision: str | None = None) -> FunctionInfo:
         """Send all traffic to `revision` (None: the ready one before the one that serves most)."""
+
+    @abstractmethod
+    def change_model(self, name: str, key: str, model: Model | None) -> dict[str, Any] | None:
+        """Have a model server that runs serve `model` under `key`, or (None) no model of that key; give what it was before.
+
+        Every replica of the revisions that take traffic follows, and those that start later do. Returns before they have.
+        Errors: Conflict for a function that is no model server.
+        """
 
     @abstractmethod
     def logs(

@@ -1,1 +1,1 @@
-"""Functions that Trimtab ships: what serves models, watches them and keeps them good."""
+"""Functions that Trimtab brings along: the model server, and what watches models in service and keeps them good."""

@@ -34,7 +34,7 @@ from trimtab.deploy.local.runs import Runs
 from trimtab.deploy.local.service import Service
 from trimtab.deploy.local.store import Store
 from trimtab.errors import NotFound, TargetError
-from trimtab.spec import Function, Source, TrafficTarget, from_dict
+from trimtab.spec import Function, Model, Source, TrafficTarget, from_dict
 
 logger = logging.getLogger("trimtab.daemon")
 
@@ -166,6 +166,7 @@ class Daemon:
             "delete": self.delete,
             "traffic": self.traffic,
             "rollback": self.rollback,
+            "change_model": self.change_model,
             "run": self.run_job,
             "runs": self.list_runs,
             "cancel": self.cancel,
@@ -244,6 +245,12 @@ class Daemon:
         await self.events.remove(service.name)
         del self.services[service.name]
         await service.delete(self.machine.folder)
+
+    async def change_model(self, arguments: dict[str, Any], _progress: Progress) -> Any:
+        """Change one model of a function that runs."""
+        service = self.service(arguments["name"])
+        model = msgspec.convert(arguments["model"], Model | None)
+        return msgspec.to_builtins(await service.change_model(arguments["key"], model))
 
     async def traffic(self, arguments: dict[str, Any], _progress: Progress) -> Any:
         """Split a function's traffic."""
