@@ -43,7 +43,7 @@ class LocalFiles(Files):
         """See Files."""
         path = self.path(name)
         half = path.with_name(f".{path.name}.{secrets.token_hex(6)}{_HALF}")
-        with _errors(path):
+        with _errors(path, missing=False):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with half.open("xb") as target:
@@ -82,12 +82,13 @@ class LocalFiles(Files):
 
 
 @contextlib.contextmanager
-def _errors(path: Path) -> Iterator[None]:
+def _errors(path: Path, *, missing: bool = True) -> Iterator[None]:
+    """Turn the system's errors into the port's; `missing` says whether a file may well not be there."""
     try:
         yield
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
-        raise Missing(str(path)) from exc
     except OSError as exc:
+        if missing and isinstance(exc, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+            raise Missing(str(path)) from exc
         if exc.errno in _FULL:
             raise StoreFull(f"{path} was not written: {exc.strerror}; free space and try again") from exc
         raise StoreError(f"{path} cannot be used: {exc.strerror or exc}") from exc
