@@ -111,6 +111,8 @@ class RunInfo(Struct, kw_only=True):
     results: dict[str, Any] = {}
     error: str | None = None
     artifact_path: str | None = None
+    artifacts: dict[str, str] = {}
+    """What the run logged: keys, and the `store://` URIs of the versions."""
     cause: str | None = None
     """Id of the event that started it; None when somebody did."""
     lost: bool = False
@@ -188,7 +190,7 @@ class Target(ABC):
         wait: bool = True,
         on_log: Callable[[str], None] | None = None,
     ) -> RunInfo:
-        """Run a job once. With `wait`, log lines go to `on_log` as they come; Ctrl-C cancels the run."""
+        """Run a job once. `inputs` are paths, URLs, and `store://` URIs, by name. With `wait`, log lines go to `on_log` as they come; Ctrl-C cancels the run."""
 
     @abstractmethod
     def runs(self, function: str | None = None) -> list[RunInfo]:

@@ -103,14 +103,14 @@ class Runs:
         if known is not None:
             return msgspec.json.decode(known[0], type=RunInfo)
         folder = self.folder(identity)
-        artifacts = artifact_path or str(self.machine.settings.home / "artifacts" / function.metadata.name / identity)
+        files = artifact_path or str(self.machine.settings.run_files(function.metadata.name, identity))
         info = RunInfo(
             id=identity,
             function=function.metadata.name,
             state="pending",
             created=now(),
             parameters={**function.spec.parameters, **parameters},
-            artifact_path=artifacts,
+            artifact_path=files,
             cause=event["id"] if event is not None else None,
         )
         self._put(info)
@@ -154,6 +154,7 @@ class Runs:
                     "mode": "job",
                     "run": info.id,
                     "function": info.function,
+                    "project": function.metadata.project,
                     "handler": source.with_handler(function, module).spec.handler,
                     "directory": str(folder / "code"),
                     "event": event,
@@ -177,7 +178,7 @@ class Runs:
             result = json.loads((self.folder(info.id) / "result.json").read_text("utf-8"))
         except (OSError, ValueError):
             result = {}
-        info.results = result.get("results", {})
+        info.results, info.artifacts = result.get("results", {}), result.get("artifacts", {})
         info.exit_code = code if code >= 0 else 128 - code
         known = self.get(info.id)
         if known.state == "cancelled":

@@ -166,6 +166,7 @@ class LocalTarget(Target):
         on_log: Callable[[str], None] | None = None,
     ) -> RunInfo:
         """See Target. A caller that goes away while it waits cancels the run."""
+        from trimtab.artifacts.dataitem import located
 
         def report(line: Any) -> None:
             if isinstance(line, str) and on_log is not None:
@@ -176,7 +177,7 @@ class LocalTarget(Target):
             report,
             function=msgspec.to_builtins(_absolute(function)),
             parameters=parameters,
-            inputs={name: str(Path(path).absolute()) for name, path in (inputs or {}).items()},
+            inputs={name: located(path) for name, path in (inputs or {}).items()},
             artifact_path=None if artifact_path is None else str(Path(artifact_path).absolute()),
             wait=wait,
         )

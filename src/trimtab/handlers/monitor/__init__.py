@@ -1,0 +1,1 @@
+"""The monitor function: it watches what models are asked and answer, window by window."""
