@@ -29,7 +29,14 @@ _EXITS = {"failed": Exit.FAILED, "cancelled": Exit.INTERRUPTED}
 @click.option(
     "-p", "--parameter", "parameters", multiple=True, type=pair, metavar="KEY=VALUE", help="A parameter. Repeatable."
 )
-@click.option("--input", "inputs", multiple=True, type=pair, metavar="NAME=PATH", help="An input file. Repeatable.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    type=pair,
+    metavar="NAME=PATH",
+    help="An input: a path, a URL, or a store:// URI. Repeatable.",
+)
 @click.option("--artifact-path", help="Where the run puts its files (default: a folder of its own).")
 @click.option("--name", help="The job's name (default: the file's, as a DNS label).")
 @click.option("--requirements", multiple=True, metavar="REQ|FILE", help="A requirement, or a .txt file. Repeatable.")
@@ -137,8 +144,8 @@ def _job(place: Target, job: str, changes: Changes) -> Function:
 
 
 def _conclude(info: RunInfo) -> None:
-    if info.results:
-        out.facts(info.results.items())
+    if info.results or info.artifacts:
+        out.facts([*info.results.items(), *info.artifacts.items()])
     took = f" after {out.span(info.finished - info.started)}" if info.finished and info.started else ""
     reason = f": {info.error}" if info.error and info.state != "cancelled" else ""
     out.note(f"run {info.id} {info.state}{took}{reason}")
@@ -165,9 +172,10 @@ def _show(info: RunInfo) -> None:
             ("took", _took(info)),
             ("exit code", info.exit_code),
             ("error", info.error),
-            ("artifacts", info.artifact_path),
+            ("files", info.artifact_path),
             *((f"parameter {name}", value) for name, value in info.parameters.items()),
             *((f"result {name}", value) for name, value in info.results.items()),
+            *((f"artifact {name}", uri) for name, uri in info.artifacts.items()),
         )
     )
 
