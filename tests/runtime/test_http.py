@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trimtab.deploy.http import join, request
+from trimtab.runtime.http import join, request
 from trimtab.errors import TargetUnreachable
 
 
