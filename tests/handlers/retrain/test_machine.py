@@ -240,7 +240,7 @@ class TestComparisons:
 class TestRollouts:
     def test_a_canary_goes_step_by_step_and_takes_over(self) -> None:
         loop = rolling()
-        assert asked(loop, "route")[0].data == {"champion": "v1", "shares": {"v2": 10}, "shadow": None}
+        assert asked(loop, "route")[0].data == {"revision": "", "champion": "v1", "shares": {"v2": 10}, "shadow": None}
         well = {"v1": Traffic(requests=900, latency=1000), "v2": Traffic(requests=100, latency=1100)}
         early = step(loop, Observed(well), 4 * HOUR + 10)
         assert asked(early, "route")[0].data["shares"] == {"v2": 10}
@@ -248,7 +248,7 @@ class TestRollouts:
         assert [each.data["shares"] for each in asked(loop, "route")] == [{"v2": 50}]
         loop = step(loop, Observed(well), 4 * HOUR + 600)
         assert (loop.champion, loop.attempt, loop.incident, loop.verdicts) == ("v2", None, None, [])
-        assert asked(loop, "route")[0].data == {"champion": "v2", "shares": {}, "shadow": None}
+        assert asked(loop, "route")[0].data == {"revision": "", "champion": "v2", "shares": {}, "shadow": None}
         assert loop.decisions[0].outcome == "promoted"
 
     def test_a_canary_waits_for_requests(self) -> None:
@@ -260,7 +260,7 @@ class TestRollouts:
         loop = step(rolling(), Observed({"v2": Traffic(requests=60, errors=6)}), 4 * HOUR + 1)
         assert loop.decisions[0].outcome == "rolled back"
         assert loop.decisions[0].reason == "6 of its 60 requests failed (10.0%; allowed 1.0%)"
-        assert asked(loop, "route")[0].data == {"champion": "v1", "shares": {}, "shadow": None}
+        assert asked(loop, "route")[0].data == {"revision": "", "champion": "v1", "shares": {}, "shadow": None}
 
     def test_the_guard_takes_back_a_challenger_that_is_slow(self) -> None:
         traffic = {"v1": Traffic(requests=60, latency=1000), "v2": Traffic(requests=60, latency=9000)}
@@ -273,7 +273,7 @@ class TestRollouts:
 
     def test_a_shadow_gets_copies_and_then_takes_over(self) -> None:
         loop = rolling(rule(rollout=Rollout(mode="shadow", guard=Guard(min_requests=10))))
-        assert asked(loop, "route")[0].data == {"champion": "v1", "shares": {}, "shadow": "v2"}
+        assert asked(loop, "route")[0].data == {"revision": "", "champion": "v1", "shares": {}, "shadow": "v2"}
         loop = step(loop, Observed({"v2": Traffic(requests=10, agreement=0.875)}), 5 * HOUR)
         assert loop.champion == "v2"
         assert loop.decisions[0].reason.endswith("agreed with the champion on 87.5%")
@@ -296,6 +296,46 @@ class TestRollouts:
         loop = step(rolling(), Registered("v9", "iris", rule()), 5 * HOUR)
         assert (loop.champion, loop.attempt, loop.decisions[0].outcome) == ("v9", None, "rejected")
         assert [each for each in asked(loop, "route") if each.data["champion"] != "v1"] == []
+
+
+class TestTags:
+    """The tag that was deployed names what serves, whoever logs a model under the same key meanwhile."""
+
+    V1, V2 = "store://models/shop/clf#0:latest@a", "store://models/shop/clf#0:latest@b"
+
+    def trained(self) -> Loop:
+        loop = step(Loop(endpoint="iris/clf", champion=""), Registered(self.V1, "iris", rule()), 0.0)
+        loop = run(loop, [window(1, "detected"), window(2, "detected")])
+        assert loop.attempt is not None
+        return step(loop, RunEnded(loop.attempt.training, "run1", True, self.V2), 4 * HOUR)
+
+    def test_a_training_that_moved_the_tag_does_not_change_what_is_deployed_next(self) -> None:
+        assert [each.data for each in asked(self.trained(), "tag")] == [{"model": self.V1, "tag": "latest"}]
+
+    def test_a_promotion_moves_the_tag(self) -> None:
+        loop = self.trained()
+        assert loop.attempt is not None
+        loop = step(loop, Compared(loop.attempt.id, WON), 4 * HOUR)
+        assert loop.attempt is not None
+        loop = step(loop, Approved(loop.attempt.id), 5 * HOUR)
+        assert asked(loop, "tag")[-1].data == {"model": self.V2, "tag": "latest"}
+
+    def test_the_same_version_under_another_tag_is_the_same_champion(self) -> None:
+        loop = self.trained()
+        again = step(loop, Registered("store://models/shop/clf#0:production@a", "iris", rule()), 5 * HOUR)
+        assert again.attempt == loop.attempt
+
+    def test_a_new_revision_during_a_canary_gets_the_canary_too(self) -> None:
+        loop = self.trained()
+        assert loop.attempt is not None
+        loop = step(loop, Compared(loop.attempt.id, WON), 4 * HOUR)
+        loop = step(loop, Registered(self.V1, "iris", rule(), "iris-00002"), 5 * HOUR)
+        assert asked(loop, "route")[-1].data == {
+            "revision": "iris-00002",
+            "champion": self.V1,
+            "shares": {self.V2: 10},
+            "shadow": None,
+        }
 
 
 def test_decisions_are_bounded() -> None:

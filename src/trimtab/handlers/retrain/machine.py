@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from trimtab.artifacts.uri import StoreURI, is_store_uri
 from trimtab.handlers.retrain import incidents, rollout
 from trimtab.handlers.retrain.messages import (
     Approved,
@@ -55,9 +56,14 @@ def step(loop: Loop, message: Message, now: float) -> Loop:
 
 
 def _registered(loop: Loop, message: Registered, now: float) -> None:
-    loop.function, loop.rule = message.function, message.rule
+    redeployed = message.revision != loop.revision
+    loop.function, loop.rule, loop.revision = message.function, message.rule, message.revision
     attempt = loop.attempt
-    if message.champion == loop.champion or (attempt is not None and message.champion == attempt.challenger):
+    if same_version(message.champion, loop.champion):
+        if redeployed and attempt is not None and message.rule is not None and attempt.stage in ("canary", "shadow"):
+            _route(loop, attempt, message.rule)
+        return
+    if attempt is not None and same_version(message.champion, attempt.challenger):
         return
     if attempt is not None:
         why = f"{message.champion} was put into service by hand meanwhile"
@@ -124,7 +130,17 @@ def _run_ended(loop: Loop, message: RunEnded, now: float) -> None:
         _decide(loop, attempt, "failed", "the training logged no model (context.log_model)", now)
     else:
         attempt.challenger, attempt.stage, attempt.since = message.model, "comparing", now
+        _tag(loop, attempt, loop.champion, "kept")  # the training's own log moved it to the challenger
         _compare(loop, attempt)
+
+
+def _tag(loop: Loop, attempt: Attempt, model: str, moment: str) -> None:
+    """Have the tag that was deployed point to a version, so that whoever deploys next deploys that one."""
+    name = StoreURI.parse(attempt.champion).tag if is_store_uri(attempt.champion) else ""
+    if name:
+        loop.todo.append(
+            Action(id=identity("tag", attempt.id, moment), kind="tag", data={"model": model, "tag": name})
+        )
 
 
 def _compare(loop: Loop, attempt: Attempt) -> None:
@@ -160,13 +176,13 @@ def _route(loop: Loop, attempt: Attempt, rule: Retrain) -> None:
     """Have the model server send requests as the stage wants it."""
     percent = rule.rollout.steps[attempt.step] if attempt.stage == "canary" else 0
     shadow = attempt.challenger if attempt.stage == "shadow" else None
-    _set_route(loop, attempt, f"{attempt.stage} {attempt.step}", {attempt.challenger: percent}, shadow)
+    _set_route(loop, attempt, f"{attempt.stage} {attempt.step} {loop.revision}", {attempt.challenger: percent}, shadow)
     _announce(loop, "rollout", attempt.id, f"{attempt.stage} {attempt.step}", stage=attempt.stage, percent=percent)
 
 
 def _set_route(loop: Loop, attempt: Attempt, name: str, shares: dict[str, int], shadow: str | None) -> None:
     loop.todo = [action for action in loop.todo if action.kind != "route"]  # the newest alone counts
-    data = {"champion": loop.champion, "shares": {uri: n for uri, n in shares.items() if n}, "shadow": shadow}
+    data = {"revision": loop.revision, "champion": loop.champion, "shares": {uri: n for uri, n in shares.items() if n}, "shadow": shadow}
     loop.todo.append(Action(id=identity("route", attempt.id, name), kind="route", data=data))
 
 
@@ -237,10 +253,19 @@ def _decide(
     loop.attempt = None
     if outcome == "promoted":
         loop.champion = attempt.challenger
+        _tag(loop, attempt, attempt.challenger, "promoted")
         loop.verdicts, loop.incident = [], None  # they were measured against the former champion's reference
     if routed and route:
         _set_route(loop, attempt, f"end {outcome}", {}, None)
     _announce(loop, "decision", attempt.id, decision=decision)
+
+
+def same_version(one: str, other: str) -> bool:
+    """Tell whether two URIs mean the same version, under whatever tags; for paths: the same path."""
+    if not (is_store_uri(one) and is_store_uri(other)):
+        return one == other
+    first, second = StoreURI.parse(one), StoreURI.parse(other)
+    return (first.kind, first.project, first.key, first.tree) == (second.kind, second.project, second.key, second.tree)
 
 
 def _announce(loop: Loop, what: str, about: str, moment: str = "", **data: Any) -> None:

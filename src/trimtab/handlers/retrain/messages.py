@@ -16,6 +16,7 @@ class Registered(Struct, tag=True, frozen=True):
     champion: str
     function: str
     rule: Retrain | None
+    revision: str = ""
 
 
 class Judged(Struct, tag=True, frozen=True):

@@ -119,7 +119,8 @@ class Decision(Struct, kw_only=True, frozen=True):
     data: dict[str, Any] = {}
 
 
-Kind = Literal["train", "compare", "route", "announce"]
+Kind = Literal["train", "compare", "tag", "route", "announce"]
+"""Ask for a training; compare; have the deployed tag point to a version; say which model answers what; tell the world."""
 
 
 class Action(Struct, kw_only=True, frozen=True):
@@ -137,6 +138,8 @@ class Loop(Struct, kw_only=True):
     champion: str
     """The exact version in service."""
     function: str = ""
+    revision: str = ""
+    """Of the model server: its models are changed by documents of each revision."""
     rule: Retrain | None = None
     verdicts: list[Verdict] = []
     """The last few, by end."""
