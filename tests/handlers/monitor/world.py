@@ -52,7 +52,7 @@ class World:
                 "function": "sort",
                 "columns": ["x", "color"],
                 "inputs": [x, ["red"] * len(x)],
-                "predictions": [int(value > 0) for value in x],
+                "predictions": [int(isinstance(value, float) and value > 0) for value in x],
                 "ids": [f"{number}-{place}" for place in range(len(x))],
                 "requests": [f"r{number}"] * len(x),
                 "latency_us": [1000 + place for place in range(len(x))],

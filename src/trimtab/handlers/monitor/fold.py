@@ -60,7 +60,7 @@ class Fold:
     def __init__(self, documents: Documents, settings: Settings, lookup: Lookup, rows: dict[str, bytes]) -> None:
         self._documents, self._settings, self._lookup = documents, settings, lookup
         self._endpoint = documents.endpoint
-        self._rows = {name: msgspec.msgpack.decode(data, type=Row) for name, data in rows.items()}
+        self._rows = {name: msgspec.json.decode(data, type=Row) for name, data in rows.items()}
         self._changed: set[str] = set()
         self._parts: dict[int, tuple[Window, list[dict[str, list[Any]]], list[Priorities]]] = {}
         self._joined: dict[int, list[tuple[Any, Any]]] = {}
@@ -85,7 +85,7 @@ class Fold:
             self._documents.put_window(window)
         for number, pairs in self._joined.items():
             self._join(self._documents.window(number), pairs)
-        return {name: msgspec.msgpack.encode(self._rows[name]) for name in self._changed}
+        return {name: msgspec.json.encode(self._rows[name]) for name in self._changed}
 
     def _add_inference(self, event: Read, record: Inference) -> None:
         settings, endpoint = self._settings, self._endpoint

@@ -42,6 +42,7 @@ class Worker:
         if stream.events and (flush or over or self._is_due(stream, now)):
             while self.step(stream.name, now):
                 pass
+            over = self._over(stream.name, now)
         if over:
             self._close(stream.name, now)
 
