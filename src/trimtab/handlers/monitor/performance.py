@@ -167,7 +167,8 @@ def compare(current: Performance, baseline: Performance | Mapping[str, Any], *, 
 
 
 def _p_of_accuracy(value: float, n: int, before: float, m: float) -> float:
-    pooled = before if math.isinf(m) else (value * n + before * m) / (n + m)
+    # One row more of each outcome: a baseline without errors would leave no room for chance (Agresti, Coull 1998).
+    pooled = (before * n + 1) / (n + 2) if math.isinf(m) else (value * n + before * m + 1) / (n + m + 2)
     return _tail(before - value, pooled * (1 - pooled) * (1 / n + 1 / m))
 
 

@@ -8,19 +8,27 @@ from trimtab.handlers.monitor.settings import Settings
 from trimtab.handlers.monitor.types import Endpoint, Window
 
 
-def stretch(endpoint: Endpoint, times: list[float], arrived: float, settings: Settings) -> tuple[float, bool]:
-    """Give the start of the stretch of time that an event's rows belong to, and whether they are late for their own.
+def moment(times: list[float], arrived: float, settings: Settings) -> tuple[float, bool]:
+    """Give the time that an event counts as, and whether its own is too long ago to count.
 
-    The last row decides for the whole event, whose rows were answered one after the other. Late is what belongs to a
-    stretch that is over: it counts in the stretch in which it arrives. A time from the future, or none, is the arrival's.
+    The last row decides for the whole event, whose rows were answered one after the other. A time from the future, none,
+    or one from before the backlog is replaced by the arrival's.
     """
-    finite = [time for time in times if math.isfinite(time)]
-    time = max(finite, default=arrived)
+    time = max((time for time in times if math.isfinite(time)), default=arrived)
     if time > arrived + settings.lateness:
-        time = arrived
+        return arrived, False
+    return (arrived, True) if time < arrived - settings.backlog else (time, False)
+
+
+def stretch(endpoint: Endpoint, time: float, arrived: float, settings: Settings) -> tuple[float, bool]:
+    """Give the start of the stretch of time that an event belongs to, and whether it is late for its own.
+
+    Late is what belongs to a stretch that is over: it counts in the stretch in which it arrives.
+    """
     start = _start(time, settings)
-    late = time < arrived - settings.backlog or (start < endpoint.horizon and not _is_open(endpoint, start))
-    return (max(_start(arrived, settings), endpoint.horizon), True) if late else (start, False)
+    if start >= endpoint.horizon or start in endpoint.open.values():
+        return start, False
+    return max(_start(arrived, settings), endpoint.horizon), True
 
 
 def is_over(window: Window, now: float, settings: Settings) -> bool:
@@ -41,7 +49,3 @@ def is_full(window: Window, settings: Settings) -> bool:
 
 def _start(time: float, settings: Settings) -> float:
     return math.floor(time / settings.window_seconds) * settings.window_seconds
-
-
-def _is_open(endpoint: Endpoint, start: float) -> bool:
-    return start in endpoint.open.values()
