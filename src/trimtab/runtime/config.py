@@ -54,11 +54,14 @@ class ReplicaConfig(Struct, kw_only=True, frozen=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """`TRIMTAB_LOG_LEVEL`."""
     models: str = ""
-    """`TRIMTAB_MODELS`: JSON, as `spec.models`. For kind serving, like the three that follow."""
+    """`TRIMTAB_MODELS`: JSON, as `spec.models`. For kind serving, like the four that follow."""
     tracking: str = ""
     """`TRIMTAB_TRACKING`: JSON, as `spec.tracking`."""
-    models_file: str | None = None
-    """`TRIMTAB_MODELS_FILE`: the document of models added and removed since the start. None = a temporary one."""
+    retrain: str = ""
+    """`TRIMTAB_RETRAIN`: JSON, as `spec.retrain`."""
+    state: str = ""
+    """`TRIMTAB_STATE`: URL of the small documents that functions share, `sqlite:///path` or `redis://host/number`; models
+    added and removed since the start are in one. Empty = in a temporary file."""
     model_control: Literal["on", "off"] = "off"
     """`TRIMTAB_MODEL_CONTROL`: whether requests may load and unload models; off, because callers may be anybody."""
 

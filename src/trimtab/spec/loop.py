@@ -38,6 +38,7 @@ def _comparison(comparison: Comparison) -> None:
 def _rollout(rollout: Rollout) -> None:
     path = "spec.retrain.rollout"
     rollout.interval = duration(rollout.interval, f"{path}.interval")
+    rollout.patience = _positive(rollout.patience, f"{path}.patience")
     if rollout.mode == "canary" and not rollout.steps:
         raise SpecError(f"{path}.steps", [], "at least one percentage")
     for index, (before, after) in enumerate(zip(rollout.steps, rollout.steps[1:], strict=False), 1):

@@ -54,6 +54,8 @@ class Rollout(Base):
     """Percent of the requests at each step of a canary, rising; all of them come after the last."""
     interval: Duration = "5m"
     """How long a step, or the shadow, lasts at least."""
+    patience: Duration = "24h"
+    """How long a step, or the shadow, waits for the guard's requests; then the challenger is taken back."""
     guard: Guard = field(default_factory=Guard)
     """What takes it back."""
 

@@ -251,10 +251,13 @@ class TestRollouts:
         assert asked(loop, "route")[0].data == {"revision": "", "champion": "v2", "shares": {}, "shadow": None}
         assert loop.decisions[0].outcome == "promoted"
 
-    def test_a_canary_waits_for_requests(self) -> None:
-        loop = step(rolling(), Observed({"v2": Traffic(requests=3)}), 40 * HOUR)
+    def test_a_canary_waits_for_requests_and_then_is_taken_back(self) -> None:
+        few = Observed({"v2": Traffic(requests=3)})
+        loop = step(rolling(), few, 20 * HOUR)
         assert loop.attempt is not None
         assert loop.attempt.step == 0
+        loop = step(loop, few, 29 * HOUR)
+        assert loop.decisions[0].reason == "it answered 3 requests in 24h of stage 'canary'; 50 are needed"
 
     def test_the_guard_takes_back_a_challenger_that_fails(self) -> None:
         loop = step(rolling(), Observed({"v2": Traffic(requests=60, errors=6)}), 4 * HOUR + 1)

@@ -10,12 +10,15 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from trimtab._version import __version__
+from trimtab.artifacts import open_store
+from trimtab.artifacts.pin import pinned
 from trimtab.config import Settings
 from trimtab.deploy.local.environments import ensure, sweep
 from trimtab.deploy.local.live import Live
@@ -23,6 +26,8 @@ from trimtab.deploy.local.source import Snapshot
 from trimtab.deploy.local.store import Revision, Store
 from trimtab.deploy.local.zygotes import Zygote
 from trimtab.errors import DeployFailed
+from trimtab.handlers.documents import Documents, open_documents
+from trimtab.handlers.serving import document as models
 from trimtab.runtime.config import ReplicaConfig
 from trimtab.spec import EnvVar, Function, KeyRef, Sink
 from trimtab.spec.quantity import seconds, size
@@ -65,6 +70,19 @@ class Machine:
         seen = [_seen(model.path) for model in spec.models]
         document = msgspec.json.encode([function.metadata, spec, *seen], order="deterministic")
         return hashlib.sha256(b"\0".join([document, snapshot.digest().encode(), __version__.encode()])).hexdigest()
+
+    async def pinned(self, function: Function) -> Function:
+        """Give the function with the versions that its models' tags point to now. Errors: NotFound."""
+        if not function.spec.models:
+            return function
+        store = open_store(self.settings.artifact_store)
+        found = await asyncio.to_thread(pinned, function.spec.models, store)
+        return msgspec.structs.replace(function, spec=msgspec.structs.replace(function.spec, models=found))
+
+    def forget(self, function: str) -> None:
+        """Remove what a deleted function's models became."""
+        for name in self.documents.names(models.name(function, "")):
+            self.documents.delete(name)
 
     async def interpreter(self, function: Function, folder: Path) -> str:
         """Give the Python that has what the function requires, building its environment at first use.
@@ -147,13 +165,20 @@ class Machine:
         return {
             "models": msgspec.json.encode(spec.models).decode(),
             "tracking": msgspec.json.encode(spec.tracking).decode() if spec.tracking is not None else "",
-            "models_file": str(self.models_file(revision.function, revision.name)),
+            "retrain": msgspec.json.encode(spec.retrain).decode() if spec.retrain is not None else "",
+            "state": self.state_url,
             "model_control": "on",
         }
 
-    def models_file(self, function: str, revision: str) -> Path:
-        """Where the changes to a revision's models are kept."""
-        return self.folder(function) / f"{revision}.models.json"
+    @property
+    def state_url(self) -> str:
+        """Where functions keep the small documents that they share."""
+        return f"sqlite://{self.settings.home}/state.db"
+
+    @cached_property
+    def documents(self) -> Documents:
+        """The documents there."""
+        return open_documents(self.state_url)
 
     def sink(self, sink: Sink | None) -> str | None:
         """Resolve a sink to the URL that `K_SINK` holds."""
@@ -167,6 +192,7 @@ class Machine:
             name: value for name, value in os.environ.items() if name in _INHERITED or name.startswith(_PREFIXES)
         }
         inherited["TRIMTAB_ARTIFACTS"] = self.settings.artifact_store
+        inherited["TRIMTAB_STATE"] = self.state_url
         return {**inherited, **{variable.name: self._value(variable) for variable in variables}}
 
     def _value(self, variable: EnvVar) -> str:

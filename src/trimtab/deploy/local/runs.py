@@ -10,7 +10,7 @@ import shutil
 import signal
 import sqlite3
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +240,7 @@ class Runs:
         await asyncio.gather(*(self.cancel(identity, lost=True) for identity in list(self._children)))
         self._db.close()
 
-    def untold(self) -> list[RunInfo]:
+    def untold(self) -> Sequence[RunInfo]:
         """Runs that have ended and that the world has not been told of, oldest first."""
         rows = self._db.execute("SELECT info FROM run JOIN untold USING (id) ORDER BY created")
         return [msgspec.json.decode(text, type=RunInfo) for (text,) in rows]

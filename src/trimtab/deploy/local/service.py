@@ -74,6 +74,7 @@ class Service:
         """Make a new revision of `function` and send it all the traffic, unless it is what runs already."""
         async with self.lock:
             stages = Stages(progress)
+            function = await self.machine.pinned(function)
             snapshot = source.read(function.spec.source, function.spec.handler, function.spec.kind)
             module = source.module_of(function.spec, snapshot)
             digest = self.machine.digest(function, snapshot)
@@ -174,7 +175,7 @@ class Service:
                 self.store.drop(revision.name)
                 shutil.rmtree(self.machine.code(self.name, revision.name), ignore_errors=True)
                 log_path(self.machine.settings, revision).unlink(missing_ok=True)
-                self.machine.models_file(self.name, revision.name).unlink(missing_ok=True)
+                self.machine.documents.delete(models.name(self.name, revision.name))
 
     # Traffic
 
@@ -290,10 +291,10 @@ class Service:
             deployed = next((each for each in latest.document.spec.models if each.key == key), None)
             before = deployed
             for name in self.lives:
-                path = self.machine.models_file(self.name, name)
-                known = await asyncio.to_thread(models.read, path)
+                documents, place = self.machine.documents, models.name(self.name, name)
+                known, _ = await asyncio.to_thread(models.read, documents, place)
                 before = known.models[key].model if key in known.models else deployed
-                await asyncio.to_thread(models.change, path, lambda changes: changes.with_change(key, model))
+                await asyncio.to_thread(models.change, documents, place, lambda changes: changes.with_change(key, model))
             return before
 
     # Life
@@ -339,6 +340,7 @@ class Service:
         await self.close()
         self.lives.clear()
         self.store.remove(self.name)
+        self.machine.forget(self.name)
         shutil.rmtree(folder(self.name), ignore_errors=True)
 
     # Describing

@@ -59,6 +59,8 @@ def _registered(loop: Loop, message: Registered, now: float) -> None:
     redeployed = message.revision != loop.revision
     loop.function, loop.rule, loop.revision = message.function, message.rule, message.revision
     attempt = loop.attempt
+    if loop.champion and not redeployed:
+        return  # within a revision the loop decides who is champion; this is an older replica's word
     if same_version(message.champion, loop.champion):
         if redeployed and attempt is not None and message.rule is not None and attempt.stage in ("canary", "shadow"):
             _route(loop, attempt, message.rule)
@@ -92,6 +94,7 @@ def _begin(loop: Loop, now: float) -> None:
         stage="approval" if rule.approval else "training",
         since=now,
         started=now,
+        fresh=incident.opened,
         champion=loop.champion,
     )
     loop.last_started = now
@@ -144,7 +147,12 @@ def _tag(loop: Loop, attempt: Attempt, model: str, moment: str) -> None:
 
 
 def _compare(loop: Loop, attempt: Attempt) -> None:
-    data = {"attempt": attempt.id, "champion": attempt.champion, "challenger": attempt.challenger}
+    data: dict[str, Any] = {
+        "attempt": attempt.id,
+        "champion": attempt.champion,
+        "challenger": attempt.challenger,
+        "since": attempt.fresh,
+    }
     action = Action(id=identity("compare", attempt.id), kind="compare", data=data)
     if action not in loop.todo:
         loop.todo.append(action)
@@ -204,8 +212,12 @@ def _watch(loop: Loop, attempt: Attempt, rule: Retrain, traffic: dict[str, Traff
     if reason:
         _decide(loop, attempt, "rolled back", reason, now, traffic=traffic)
         return
-    waited = now - attempt.since >= seconds(rule.rollout.interval)
-    if not waited or ours.requests < rule.rollout.guard.min_requests:
+    waited = now - attempt.since
+    if waited > seconds(rule.rollout.patience):
+        why = f"it answered {ours.requests} requests in {rule.rollout.patience} of stage {attempt.stage!r}"
+        _decide(loop, attempt, "rolled back", f"{why}; {rule.rollout.guard.min_requests} are needed", now, traffic=traffic)
+        return
+    if waited < seconds(rule.rollout.interval) or ours.requests < rule.rollout.guard.min_requests:
         return
     if attempt.stage == "canary" and attempt.step + 1 < len(rule.rollout.steps):
         attempt.step, attempt.since = attempt.step + 1, now

@@ -82,6 +82,8 @@ class Attempt(Struct, kw_only=True):
     since: float
     """When the stage began."""
     started: float
+    fresh: float
+    """When its incident opened: rows since then are of the world that the challenger is for."""
     champion: str
     tries: int = 0
     """Trainings that were asked for: more than one when a machine died under one."""

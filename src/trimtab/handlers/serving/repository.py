@@ -8,16 +8,16 @@ import tempfile
 import time
 import uuid
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from trimtab.errors import HandlerError, ImportFailed, PermanentError, StoreError, TemporaryError
+from trimtab.handlers.documents import Documents, open_documents
 from trimtab.handlers.serving import document
 from trimtab.handlers.serving.classes import Classes
-from trimtab.handlers.serving.document import Change, Changes
+from trimtab.handlers.serving.document import Change, Changes, Route
 from trimtab.handlers.serving.entry import Entry, load
 from trimtab.runtime.context import Context
 from trimtab.runtime.threads import Threads
@@ -26,7 +26,7 @@ from trimtab.spec import Model
 logger = logging.getLogger("trimtab.models")
 
 LOOK = 0.25
-"""Seconds between two looks at the document's time stamp."""
+"""Seconds between two looks at the document: 20 us each in SQLite, one small request with Redis."""
 _BACKOFF = (1.0, 60.0)
 
 
@@ -42,12 +42,15 @@ class Trouble(Struct):
 class Repository:
     """Serves `models`, and what the document at `path` makes of them."""
 
-    def __init__(self, models: Sequence[Model], path: str | None, classes: Classes, context: Context) -> None:
+    def __init__(self, models: Sequence[Model], state: str, classes: Classes, context: Context) -> None:
         self.models, self.classes, self.context = models, classes, context
-        self.path = Path(path) if path else Path(tempfile.gettempdir(), f"trimtab-{uuid.uuid4().hex}", "models.json")
+        self.state = state or f"sqlite://{tempfile.gettempdir()}/trimtab-{uuid.uuid4().hex}/state.db"
+        self.name = document.name(context.function, context.revision)
+        self.routes: dict[str, Route] = {}
         self.entries: dict[str, Entry] = {}
         self.troubles: dict[str, Trouble] = {}
-        self._seen: Any = None
+        self._documents: Documents | None = None
+        self._seen = -1
         self._task: asyncio.Task[None] | None = None
         self._threads: Threads | None = None
         self._turn: asyncio.Lock | None = None
@@ -56,8 +59,10 @@ class Repository:
 
     async def begin(self) -> None:
         """Load all models, at once. Errors: HandlerError for one that was deployed; others are noted and tried again."""
-        self._seen = document.stamp_of(self.path)
-        changes = document.read(self.path)
+        documents = open_documents(self.state)
+        changes, self._seen = document.read(documents, self.name)
+        documents.close()  # a forked worker opens its own
+        self.routes = changes.routes
         wanted = changes.over(self.models)
         found = await asyncio.gather(*(asyncio.to_thread(self._load, change) for change in wanted.values()))
         for (key, change), result in zip(wanted.items(), found, strict=True):
@@ -71,6 +76,7 @@ class Repository:
     async def enter(self, threads: Threads) -> None:
         """Belong to this process and its loop from now on, and watch the document."""
         self._threads, self._turn = threads, asyncio.Lock()
+        self._documents = await threads.call(open_documents, self.state)
         for entry in self.entries.values():
             await threads.call(entry.warm)
             entry.open(threads)
@@ -81,6 +87,8 @@ class Repository:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._documents is not None:
+            self._documents.close()
 
     # Finding
 
@@ -91,6 +99,21 @@ class Repository:
         if name in self.entries:
             return self.entries[name]
         return next((entry for entry in reversed(self.entries.values()) if entry.name == name), None)
+
+    def drawn(self, entry: Entry) -> Entry:
+        """Give the version that answers a request to this one's key: itself, or by its share a challenger."""
+        route = self.routes.get(entry.key)
+        key = route.draw() if route is not None else None
+        return entry if key is None else self.entries.get(key, entry)
+
+    def shadow(self, entry: Entry) -> Entry | None:
+        """Give the version that is to answer copies of the requests that this one answers."""
+        route = self.routes.get(entry.key)
+        return self.entries.get(route.shadow) if route is not None and route.shadow is not None else None
+
+    def is_challenger(self, key: str) -> bool:
+        """Tell whether a key is a challenger's; that one that cannot be loaded is no reason to serve nothing."""
+        return any(key in route.challengers for route in self.routes.values())
 
     def versions(self, name: str) -> list[str]:
         """List a model's versions."""
@@ -112,7 +135,7 @@ class Repository:
 
     def known(self, key: str) -> Model | None:
         """Give the model that a key stands for, served or not."""
-        change = document.read(self.path).models.get(key)
+        change = self._read()[0].models.get(key)
         if change is not None and change.model is not None:
             return change.model
         return next((model for model in self.models if model.key == key), None)
@@ -128,26 +151,26 @@ class Repository:
                 raise result
             if result.server.artifact is not None:
                 model = msgspec.structs.replace(model, path=result.uri)  # the same version everywhere
-        await self._call(document.change, self.path, lambda changes: changes.with_change(key, model))
+        assert self._documents is not None
+        await self._call(document.change, self._documents, self.name, lambda changes: changes.with_change(key, model))
         await self.follow()
 
     async def follow(self) -> None:
         """Bring what is served to what the document says, if it changed or a model's next try is due."""
         assert self._turn is not None
         async with self._turn:
-            seen = document.stamp_of(self.path)
             now = time.monotonic()
             due = any(trouble.again <= now for trouble in self.troubles.values())
-            if seen == self._seen and not due:
-                return
             try:
-                changes = document.read(self.path)
+                changes, seen = await self._call(self._read)
             except StoreError as exc:
                 logger.error("%s", exc)
-                self._seen = seen
+                return
+            if seen == self._seen and not due:
                 return
             self._seen = seen
             await self._reach(changes)
+            self.routes = changes.routes
 
     async def _reach(self, changes: Changes) -> None:
         wanted = changes.over(self.models)
@@ -191,11 +214,14 @@ class Repository:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOK)
-            if self.troubles or document.stamp_of(self.path) != self._seen:
-                try:
-                    await self.follow()
-                except Exception:
-                    logger.exception("the models document cannot be followed")
+            try:
+                await self.follow()
+            except Exception:
+                logger.exception("the models document cannot be followed")
+
+    def _read(self) -> tuple[Changes, int]:
+        assert self._documents is not None
+        return document.read(self._documents, self.name)
 
     async def _call(self, function: Any, *arguments: Any) -> Any:
         assert self._threads is not None

@@ -18,8 +18,10 @@ from trimtab.handlers.serving import custom, oip, rows, tensors
 from trimtab.handlers.serving.classes import Classes
 from trimtab.handlers.serving.entry import Entry
 from trimtab.handlers.serving.oip import Infer
+from trimtab.handlers.serving.register import register
 from trimtab.handlers.serving.repository import Repository
 from trimtab.handlers.serving.routes import Route, route
+from trimtab.handlers.serving.shadows import Shadows
 from trimtab.handlers.serving.tracker import Row, Tracker
 from trimtab.runtime.answer import Answer, wish
 from trimtab.runtime.codec import decode, parse_json, to_json
@@ -27,7 +29,7 @@ from trimtab.runtime.config import ReplicaConfig
 from trimtab.runtime.context import Context
 from trimtab.runtime.event import Event
 from trimtab.runtime.threads import MOST, Threads
-from trimtab.spec import Model, Tracking
+from trimtab.spec import Model, Retrain, Tracking
 
 _JSON = (b"content-type", b"application/json")
 _INFER = frozenset({"infer", "predict", "infer_dict", "predict_dict"})
@@ -45,20 +47,25 @@ class Server:
         self.context, self.config = context, config
         models = _read("TRIMTAB_MODELS", config.models, list[Model]) or []
         self.tracking: Tracking | None = _read("TRIMTAB_TRACKING", config.tracking, Tracking)
+        self.rule: Retrain | None = _read("TRIMTAB_RETRAIN", config.retrain, Retrain)
         if self.tracking is not None and config.sink is None and context.emitter is None:
             raise ImportFailed("tracking needs a sink: set spec.sink (a broker or a uri), or K_SINK")
         classes = Classes(config.handler, Path(config.directory))
-        self.repository = Repository(models, config.models_file, classes, context)
+        self.repository = Repository(models, config.state, classes, context)
         asyncio.run(self.repository.begin())
 
     async def after_fork(self) -> None:
         """Begin to serve in this process."""
         self.threads = Threads(asyncio.get_running_loop(), self.config.concurrency or MOST)
+        self.shadows = Shadows()
         await self.repository.enter(self.threads)
         self.tracker = Tracker(self.context, self.tracking) if self.tracking is not None else None
+        if self.tracker is not None and self.context.worker_id == 0:
+            register(self.context, self.repository, self.rule)
 
     async def stop(self) -> None:
         """Stop following the document, and hand over what was tracked."""
+        await self.shadows.stop()
         await self.repository.leave()
         if self.tracker is not None:
             await self.tracker.stop()
@@ -72,6 +79,8 @@ class Server:
                 entry = self.repository.find(found.model, found.version)
                 if entry is None:
                     entry = await self.repository.need(found.model, found.version)
+                if self.repository.routes and not found.version:
+                    return await self._routed(entry, event, found.operation or "infer")
                 return await self._infer(entry, event, found.operation or "infer")
             return await self._about_model(found, event)
         if found.place in ("server", "models") and event.scope["method"] == "POST":
@@ -79,6 +88,16 @@ class Server:
         return await self._about_server(found, event)
 
     # Predictions
+
+    async def _routed(self, entry: Entry, event: Event, operation: str) -> Any:
+        """Answer by whichever version's turn it is; a copy goes to the shadow, under the same id."""
+        scope: Any = event.scope
+        scope["trimtab.request"] = _identity(event)
+        answer = await self._infer(self.repository.drawn(entry), event, operation)
+        shadow = self.repository.shadow(entry)
+        if shadow is not None:
+            self.shadows.copy(lambda: self._infer(shadow, event, operation))
+        return answer
 
     async def _infer(self, entry: Entry, event: Event, operation: str) -> Any:
         entry.requests += 1
@@ -199,7 +218,7 @@ class Server:
             case "live":
                 return {"live": True}
             case "ready":
-                missing = list(self.repository.troubles)
+                missing = [key for key in self.repository.troubles if not self.repository.is_challenger(key)]
                 return (503 if missing else 200), {"ready": not missing, **({"missing": missing} if missing else {})}
             case "models":
                 return {"models": list(self.repository.entries)}
@@ -325,6 +344,8 @@ def _headers(event: Event) -> tuple[bytes, bytes | None, bool]:
 
 
 def _identity(event: Event) -> str:
+    if "trimtab.request" in event.scope:
+        return str(event.scope["trimtab.request"])
     return event.id if event.envelope is not None else _given(event) or uuid.uuid4().hex
 
 
