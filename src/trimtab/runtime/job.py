@@ -80,7 +80,10 @@ def call(function: Any, context: RunContext) -> None:
     data = (context.event or {}).get("data")
     if isinstance(data, dict):
         known = inspect.signature(function).parameters
-        context.parameters = {**context.parameters, **{name: value for name, value in data.items() if name in known}}
+        if isinstance(data.get("inputs"), dict):
+            context.inputs = {**context.inputs, **data["inputs"]}
+        given = {name: value for name, value in data.items() if name in known and name not in context.inputs}
+        context.parameters = {**context.parameters, **given}
     inputs = {name: context.get_input(name) for name in context.inputs}
     named = {name: item for name, item in inputs.items() if name in inspect.signature(function).parameters}
     arguments = bind(function, {**context.parameters, **named})
