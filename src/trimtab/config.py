@@ -21,6 +21,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     broker_port: int = 0
     """`TRIMTAB_BROKER_PORT`: 0 = a free port, kept for as long as the home lives."""
 
+    artifacts: str = ""
+    """`TRIMTAB_ARTIFACTS`: the URL of the artifact store. Default: the folder `artifacts` of the home."""
+
+    @property
+    def artifact_store(self) -> str:
+        """Where models, datasets and other artifacts are: a URL."""
+        return self.artifacts or f"file://{self.home / 'artifacts'}"
+
     @property
     def run(self) -> Path:
         """Sockets, locks and pid files; worthless after a reboot."""
@@ -36,6 +44,10 @@ class Settings(Struct, frozen=True, kw_only=True):
         """One folder per function."""
         return self.home / "logs"
 
+    def run_files(self, function: str, run: str) -> Path:
+        """Where a run of a job puts its files, unless it is told where."""
+        return self.home / "artifacts" / "runs" / function / run
+
 
 def settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings. Errors: SpecError naming the variable."""
@@ -44,6 +56,7 @@ def settings(environ: Mapping[str, str] = os.environ) -> Settings:
         home=home,
         max_replicas=_number(environ, "TRIMTAB_MAX_REPLICAS", 16, low=1, high=1000),
         broker_port=_number(environ, "TRIMTAB_BROKER_PORT", 0, low=0, high=65535),
+        artifacts=environ.get("TRIMTAB_ARTIFACTS", "").strip(),
     )
 
 

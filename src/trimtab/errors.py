@@ -7,6 +7,7 @@
     │   ├── ImportFailed        the module is there and raised while it was imported
     │   └── NameMissing         the module has no such name
     ├── EventError              an event or body is malformed: the sender must correct it (HTTP 400)
+    ├── DataError               a table of data, or a sketch of one, cannot be used: correct the named column
     ├── PermanentError          raised by handlers: do not retry this event
     ├── TemporaryError          raised by handlers: retry this event, after a delay
     └── TargetError             where functions run: look at the target
@@ -28,6 +29,7 @@ from typing import Any, Literal
 
 __all__ = [
     "Conflict",
+    "DataError",
     "DeployFailed",
     "EventError",
     "HandlerError",
@@ -96,6 +98,14 @@ class EventError(TrimtabError):
     def __init__(self, message: str, attribute: str = "") -> None:
         super().__init__(message)
         self.attribute = attribute
+
+
+class DataError(TrimtabError):
+    """A table of data, or a sketch of one, cannot be used; `column` names the column at fault (empty: the whole)."""
+
+    def __init__(self, message: str, column: str = "") -> None:
+        super().__init__(message)
+        self.column = column
 
 
 class PermanentError(TrimtabError):

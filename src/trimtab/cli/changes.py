@@ -20,6 +20,7 @@ class Changes(Struct, frozen=True, kw_only=True):
     """The flags that were given; None and empty leave the document's own value alone."""
 
     name: str | None = None
+    project: str | None = None
     kind: Literal["http", "serving", "job"] | None = None
     handler: str | None = None
     requirements: tuple[str, ...] = ()
@@ -52,9 +53,9 @@ class Changes(Struct, frozen=True, kw_only=True):
         if self.track:
             spec.tracking = spec.tracking or Tracking()
             spec.sink = spec.sink or Sink(broker="default")
-        return replace(
-            function, metadata=replace(function.metadata, name=self.name or function.metadata.name), spec=spec
-        )
+        before = function.metadata
+        metadata = replace(before, name=self.name or before.name, project=self.project or before.project)
+        return replace(function, metadata=metadata, spec=spec)
 
     def _handler(self, spec: FunctionSpec) -> str:
         if not self.handler:

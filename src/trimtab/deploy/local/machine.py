@@ -162,10 +162,11 @@ class Machine:
         return sink.uri or f"{self.broker_url}/{sink.broker}"
 
     def environ(self, variables: list[EnvVar]) -> dict[str, str]:
-        """Build a function's environment: a few of the daemon's own variables, then what the spec says."""
+        """Build a function's environment: a few of the daemon's own variables, where artifacts are, what the spec says."""
         inherited = {
             name: value for name, value in os.environ.items() if name in _INHERITED or name.startswith(_PREFIXES)
         }
+        inherited["TRIMTAB_ARTIFACTS"] = self.settings.artifact_store
         return {**inherited, **{variable.name: self._value(variable) for variable in variables}}
 
     def _value(self, variable: EnvVar) -> str:

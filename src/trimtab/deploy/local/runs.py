@@ -96,14 +96,14 @@ class Runs:
         if known is not None:
             return msgspec.json.decode(known[0], type=RunInfo)
         folder = self.folder(identity)
-        artifacts = artifact_path or str(self.machine.settings.home / "artifacts" / function.metadata.name / identity)
+        files = artifact_path or str(self.machine.settings.run_files(function.metadata.name, identity))
         info = RunInfo(
             id=identity,
             function=function.metadata.name,
             state="pending",
             created=now(),
             parameters={**function.spec.parameters, **parameters},
-            artifact_path=artifacts,
+            artifact_path=files,
         )
         self._put(info)
         self._done[identity] = asyncio.get_running_loop().create_future()
@@ -146,6 +146,7 @@ class Runs:
                     "mode": "job",
                     "run": info.id,
                     "function": info.function,
+                    "project": function.metadata.project,
                     "handler": source.with_handler(function, module).spec.handler,
                     "directory": str(folder / "code"),
                     "event": event,
@@ -169,7 +170,7 @@ class Runs:
             result = json.loads((self.folder(info.id) / "result.json").read_text("utf-8"))
         except (OSError, ValueError):
             result = {}
-        info.results = result.get("results", {})
+        info.results, info.artifacts = result.get("results", {}), result.get("artifacts", {})
         info.exit_code = code if code >= 0 else 128 - code
         if self.get(info.id).state == "cancelled":
             self._finish(info, "cancelled", info.exit_code, "cancelled")

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import shutil
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -279,8 +280,11 @@ class Service:
 
     # Models
 
-    async def change_model(self, key: str, model: Model | None) -> Model | None:
-        """Change one model of every revision that runs, by their documents; give the model it was. Errors: Conflict."""
+    async def change_model(self, key: str, model: Model | None) -> tuple[Model | None, int]:
+        """Change one model of every revision that runs, by their documents; give the model it was, and the change's stamp.
+
+        Errors: Conflict for what is no model server, SpecError.
+        """
         async with self.lock:
             latest = self.latest()
             if latest is None or latest.document.spec.kind != "serving":
@@ -288,13 +292,13 @@ class Service:
             if model is not None:
                 check_model(model, f"model {key}", latest.document.spec)
             deployed = next((each for each in latest.document.spec.models if each.key == key), None)
-            before = deployed
+            before, stamp = deployed, time.time_ns()
             for name in self.lives:
                 path = self.machine.models_file(self.name, name)
                 known = await asyncio.to_thread(models.read, path)
                 before = known.models[key].model if key in known.models else deployed
                 await asyncio.to_thread(models.change, path, lambda changes: changes.with_change(key, model))
-            return before
+            return before, stamp
 
     # Life
 

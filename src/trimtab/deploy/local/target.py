@@ -18,6 +18,7 @@ from trimtab.deploy.abc import (
     Deployment,
     Firing,
     FunctionInfo,
+    ModelChange,
     Progress,
     RunInfo,
     Stage,
@@ -136,12 +137,12 @@ class LocalTarget(Target):
         """See Target."""
         return msgspec.convert(self._call("rollback", name=name, revision=revision), FunctionInfo)
 
-    def change_model(self, name: str, key: str, model: Model | None) -> dict[str, Any] | None:
+    def change_model(self, name: str, key: str, model: Model | None) -> ModelChange:
         """See Target."""
         if model is not None and model.path is not None and is_path(model.path):
             model = msgspec.structs.replace(model, path=str(Path(model.path).absolute()))
-        before = self._call("change_model", name=name, key=key, model=msgspec.to_builtins(model))
-        return None if before is None else dict(before)
+        found = self._call("change_model", name=name, key=key, model=msgspec.to_builtins(model))
+        return msgspec.convert(found, ModelChange)
 
     def logs(
         self, name: str, *, follow: bool = False, tail: int | None = None, revision: str | None = None
@@ -166,6 +167,7 @@ class LocalTarget(Target):
         on_log: Callable[[str], None] | None = None,
     ) -> RunInfo:
         """See Target. A caller that goes away while it waits cancels the run."""
+        from trimtab.artifacts.dataitem import located
 
         def report(line: Any) -> None:
             if isinstance(line, str) and on_log is not None:
@@ -176,7 +178,7 @@ class LocalTarget(Target):
             report,
             function=msgspec.to_builtins(_absolute(function)),
             parameters=parameters,
-            inputs={name: str(Path(path).absolute()) for name, path in (inputs or {}).items()},
+            inputs={name: located(path) for name, path in (inputs or {}).items()},
             artifact_path=None if artifact_path is None else str(Path(artifact_path).absolute()),
             wait=wait,
         )

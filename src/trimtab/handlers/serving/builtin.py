@@ -84,7 +84,7 @@ def _has(model: Any, method: str) -> bool:
 def unpickle(path: Path) -> Any:
     """Read a model from a file by its suffix. Errors: ImportFailed, which says what is missing; what the pickle raises."""
     if path.suffix == ".joblib":
-        import joblib  # type: ignore[import-untyped]
+        import joblib
 
         return joblib.load(path)
     try:

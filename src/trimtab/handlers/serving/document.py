@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ class Change(Struct, omit_defaults=True):
 
     model: Model | None = None
     stamp: int = 0
-    """Grows with every change of any key; the same model with a newer stamp is to be loaded anew."""
+    """Nanoseconds since the epoch, more with every change; the same model with a newer stamp is to be loaded anew."""
 
 
 class Changes(Struct, omit_defaults=True):
@@ -41,7 +42,8 @@ class Changes(Struct, omit_defaults=True):
 
     def with_change(self, key: str, model: Model | None) -> Changes:
         """Give the changes with one more."""
-        stamp = max((change.stamp for change in self.models.values()), default=0) + 1
+        last = max((change.stamp for change in self.models.values()), default=0)
+        stamp = max(last + 1, time.time_ns())
         return Changes({**self.models, key: Change(model, stamp)})
 
 
