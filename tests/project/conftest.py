@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from trimtab.deploy.abc import Deployment, FunctionInfo, Progress, RunInfo, Stage, Target
+from trimtab.deploy.abc import Deployment, FunctionInfo, ModelChange, Progress, RunInfo, Stage, Target
 from trimtab.errors import Conflict, NotFound
 from trimtab.spec import Function, Model, TrafficTarget
 
@@ -92,7 +92,7 @@ class EchoTarget(Target):
     def rollback(self, name: str, revision: str | None = None) -> FunctionInfo:
         return self.get(name)
 
-    def change_model(self, name: str, key: str, model: Model | None) -> dict[str, Any] | None:
+    def change_model(self, name: str, key: str, model: Model | None) -> ModelChange:
         raise Conflict(f"{name!r} is no model server")
 
     def logs(

@@ -169,8 +169,8 @@ _FUNCTION: tuple[Callable[[Any], Any], ...] = (
 
 def function_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What `deploy`, `dev` and `export` can set on a function; arrives as one `Changes`, `changes`."""
-    texts = ("name", "project", "kind", "handler", "timeout", "timezone", "sink", "track")
-    lists = ("requirements", "env", "cron", "on", "filter", "model")
+    texts = ("name", "project", "kind", "handler", "timeout", "timezone", "sink")
+    lists = ("requirements", "env", "cron", "on", "filter", "model", "track")
     return add_options(scale_options(gather(command, "changes", _changes, (*texts, *lists, "scale"))), _FUNCTION)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import msgspec
-
 from trimtab.deploy.abc import Target
 from trimtab.errors import DeployFailed
 from trimtab.project import call
@@ -21,26 +19,25 @@ def change(target: Target, function: str, key: str, model: Model | None) -> None
 
     Errors: DeployFailed with the reason; then the function serves what it served before.
     """
-    before = target.change_model(function, key, model)
-    reason = _settled(target.get(function).url, key, model)
+    done = target.change_model(function, key, model)
+    reason = _settled(target.get(function).url, key, done.stamp if model is not None else None)
     if reason is None:
         return
-    target.change_model(function, key, msgspec.convert(before, type=Model | None))
+    target.change_model(function, key, done.before)
     raise DeployFailed(f"{reason}; {function!r} serves what it served before")
 
 
-def _settled(url: str, key: str, model: Model | None) -> str | None:
-    """Poll the index: None once the change is there, or the reason why it cannot be."""
+def _settled(url: str, key: str, stamp: int | None) -> str | None:
+    """Poll the index: None once the change of that number is there (None: once the model is gone), or why it cannot be."""
     deadline = time.monotonic() + _WITHIN
     while True:
         index = call.send(url, call.request("/v2/repository/index", None, None, None), _WITHIN).check(url).value
         found = _found(index, key)
-        if model is None and found is None:
-            return None
-        if model is not None and found is not None and found["path"] == model.path and found["state"] == "READY":
-            return None
-        if found is not None and found["state"] == "UNAVAILABLE":
-            return str(found["reason"])
+        if found is None or stamp is None:
+            if found is None and stamp is None:
+                return None
+        elif found["stamp"] >= stamp:
+            return None if found["state"] == "READY" else str(found["reason"])
         if time.monotonic() > deadline:
             return f"model {key!r} was not ready within {_WITHIN:g} s"
         time.sleep(_PAUSE)

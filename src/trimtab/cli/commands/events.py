@@ -55,9 +55,9 @@ def publish(session: Session, type: str, body: Body, attributes: Attributes, bro
     trimtab publish com.example.made -d '{"x": 1}'
     trimtab publish com.example.made -d @order.json --source /shop --ext region=eu
     """
-    from trimtab.runtime.http import request
     from trimtab.events import to_json
     from trimtab.runtime.binding import write_binary
+    from trimtab.runtime.http import request
 
     envelope = event(type, attributes, body)
     headers, content = write_binary(envelope)

@@ -23,8 +23,8 @@ import uvloop
 
 from trimtab._version import __version__
 from trimtab.config import Settings, settings
-from trimtab.deploy.abc import FunctionInfo, Stage
-from trimtab.deploy.local import listener, sockets
+from trimtab.deploy.abc import FunctionInfo, ModelChange, Stage
+from trimtab.deploy.local import listener, models, sockets
 from trimtab.deploy.local.announce import announce
 from trimtab.deploy.local.autoscale import SAMPLE_INTERVAL, TICK_INTERVAL
 from trimtab.deploy.local.events import Events
@@ -206,7 +206,7 @@ class Daemon:
 
     async def deploy(self, arguments: dict[str, Any], progress: Progress) -> Any:
         """Deploy a function."""
-        function = from_dict(arguments["function"])
+        function = await asyncio.to_thread(models.pinned, from_dict(arguments["function"]))
         self.events.check(function)
         name = function.metadata.name
         new = name not in self.services
@@ -249,8 +249,10 @@ class Daemon:
     async def change_model(self, arguments: dict[str, Any], _progress: Progress) -> Any:
         """Change one model of a function that runs."""
         service = self.service(arguments["name"])
-        model = msgspec.convert(arguments["model"], Model | None)
-        return msgspec.to_builtins(await service.change_model(arguments["key"], model))
+        model: Model | None = msgspec.convert(arguments["model"], type=Model | None)
+        model = None if model is None else await asyncio.to_thread(models.pin, model)
+        before, stamp = await service.change_model(arguments["key"], model)
+        return msgspec.to_builtins(ModelChange(before=before, stamp=stamp))
 
     async def traffic(self, arguments: dict[str, Any], _progress: Progress) -> Any:
         """Split a function's traffic."""

@@ -17,8 +17,6 @@ from typing import Any
 import msgspec
 
 from trimtab._version import __version__
-from trimtab.artifacts import open_store
-from trimtab.artifacts.pin import pinned
 from trimtab.config import Settings
 from trimtab.deploy.local.environments import ensure, sweep
 from trimtab.deploy.local.live import Live
@@ -70,14 +68,6 @@ class Machine:
         seen = [_seen(model.path) for model in spec.models]
         document = msgspec.json.encode([function.metadata, spec, *seen], order="deterministic")
         return hashlib.sha256(b"\0".join([document, snapshot.digest().encode(), __version__.encode()])).hexdigest()
-
-    async def pinned(self, function: Function) -> Function:
-        """Give the function with the versions that its models' tags point to now. Errors: NotFound."""
-        if not function.spec.models:
-            return function
-        store = open_store(self.settings.artifact_store)
-        found = await asyncio.to_thread(pinned, function.spec.models, store)
-        return msgspec.structs.replace(function, spec=msgspec.structs.replace(function.spec, models=found))
 
     def forget(self, function: str) -> None:
         """Remove what a deleted function's models became."""

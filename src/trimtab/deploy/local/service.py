@@ -7,6 +7,7 @@ import contextlib
 import logging
 import shutil
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,7 +75,6 @@ class Service:
         """Make a new revision of `function` and send it all the traffic, unless it is what runs already."""
         async with self.lock:
             stages = Stages(progress)
-            function = await self.machine.pinned(function)
             snapshot = source.read(function.spec.source, function.spec.handler, function.spec.kind)
             module = source.module_of(function.spec, snapshot)
             digest = self.machine.digest(function, snapshot)
@@ -280,8 +280,11 @@ class Service:
 
     # Models
 
-    async def change_model(self, key: str, model: Model | None) -> Model | None:
-        """Change one model of every revision that runs, by their documents; give the model it was. Errors: Conflict."""
+    async def change_model(self, key: str, model: Model | None) -> tuple[Model | None, int]:
+        """Change one model of every revision that runs, by their documents; give the model it was, and the change's stamp.
+
+        Errors: Conflict for what is no model server, SpecError.
+        """
         async with self.lock:
             latest = self.latest()
             if latest is None or latest.document.spec.kind != "serving":
@@ -289,13 +292,15 @@ class Service:
             if model is not None:
                 check_model(model, f"model {key}", latest.document.spec)
             deployed = next((each for each in latest.document.spec.models if each.key == key), None)
-            before = deployed
+            before, stamp = deployed, time.time_ns()
             for name in self.lives:
                 documents, place = self.machine.documents, models.name(self.name, name)
                 known, _ = await asyncio.to_thread(models.read, documents, place)
                 before = known.models[key].model if key in known.models else deployed
-                await asyncio.to_thread(models.change, documents, place, lambda changes: changes.with_change(key, model))
-            return before
+                await asyncio.to_thread(
+                    models.change, documents, place, lambda changes: changes.with_change(key, model)
+                )
+            return before, stamp
 
     # Life
 

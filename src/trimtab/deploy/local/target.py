@@ -18,6 +18,7 @@ from trimtab.deploy.abc import (
     Deployment,
     Firing,
     FunctionInfo,
+    ModelChange,
     Progress,
     RunInfo,
     Stage,
@@ -136,12 +137,12 @@ class LocalTarget(Target):
         """See Target."""
         return msgspec.convert(self._call("rollback", name=name, revision=revision), FunctionInfo)
 
-    def change_model(self, name: str, key: str, model: Model | None) -> dict[str, Any] | None:
+    def change_model(self, name: str, key: str, model: Model | None) -> ModelChange:
         """See Target."""
         if model is not None and model.path is not None and is_path(model.path):
             model = msgspec.structs.replace(model, path=str(Path(model.path).absolute()))
-        before = self._call("change_model", name=name, key=key, model=msgspec.to_builtins(model))
-        return None if before is None else dict(before)
+        found = self._call("change_model", name=name, key=key, model=msgspec.to_builtins(model))
+        return msgspec.convert(found, ModelChange)
 
     def logs(
         self, name: str, *, follow: bool = False, tail: int | None = None, revision: str | None = None

@@ -84,9 +84,7 @@ class Handler:
     def _heard(self, envelope: Envelope, data: Any) -> None:
         if envelope.type == ENDPOINT:
             found = _read(Registration, data, envelope.type)
-            self.runner.hear(
-                found.endpoint, Registered(found.model, found.function, found.retrain, found.revision)
-            )
+            self.runner.hear(found.endpoint, Registered(found.model, found.function, found.retrain, found.revision))
         elif envelope.type == DRIFT:
             self._judged(data)
         elif envelope.type == RUN:
@@ -193,4 +191,3 @@ def _read(kind: Any, data: Any, type: str) -> Any:
 
 
 handler = Handler
-

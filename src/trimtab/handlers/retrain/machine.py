@@ -141,9 +141,7 @@ def _tag(loop: Loop, attempt: Attempt, model: str, moment: str) -> None:
     """Have the tag that was deployed point to a version, so that whoever deploys next deploys that one."""
     name = StoreURI.parse(attempt.champion).tag if is_store_uri(attempt.champion) else ""
     if name:
-        loop.todo.append(
-            Action(id=identity("tag", attempt.id, moment), kind="tag", data={"model": model, "tag": name})
-        )
+        loop.todo.append(Action(id=identity("tag", attempt.id, moment), kind="tag", data={"model": model, "tag": name}))
 
 
 def _compare(loop: Loop, attempt: Attempt) -> None:
@@ -190,7 +188,12 @@ def _route(loop: Loop, attempt: Attempt, rule: Retrain) -> None:
 
 def _set_route(loop: Loop, attempt: Attempt, name: str, shares: dict[str, int], shadow: str | None) -> None:
     loop.todo = [action for action in loop.todo if action.kind != "route"]  # the newest alone counts
-    data = {"revision": loop.revision, "champion": loop.champion, "shares": {uri: n for uri, n in shares.items() if n}, "shadow": shadow}
+    data = {
+        "revision": loop.revision,
+        "champion": loop.champion,
+        "shares": {uri: n for uri, n in shares.items() if n},
+        "shadow": shadow,
+    }
     loop.todo.append(Action(id=identity("route", attempt.id, name), kind="route", data=data))
 
 
@@ -215,7 +218,9 @@ def _watch(loop: Loop, attempt: Attempt, rule: Retrain, traffic: dict[str, Traff
     waited = now - attempt.since
     if waited > seconds(rule.rollout.patience):
         why = f"it answered {ours.requests} requests in {rule.rollout.patience} of stage {attempt.stage!r}"
-        _decide(loop, attempt, "rolled back", f"{why}; {rule.rollout.guard.min_requests} are needed", now, traffic=traffic)
+        _decide(
+            loop, attempt, "rolled back", f"{why}; {rule.rollout.guard.min_requests} are needed", now, traffic=traffic
+        )
         return
     if waited < seconds(rule.rollout.interval) or ours.requests < rule.rollout.guard.min_requests:
         return

@@ -16,9 +16,9 @@ from typing import Any, Generic, TypeVar
 from trimtab.runtime.threads import Threads
 
 Item = TypeVar("Item")
-SHORT, LONG = 0.001, 0.005
-"""Seconds: calls that take less than the first, on average, move to the loop; one beyond the second moves back."""
-_WEIGHT = 0.2
+SHORT = 0.001
+"""Seconds below which a call is made on the loop."""
+_REMEMBERED = 5
 
 
 class Batcher(Generic[Item]):
@@ -44,8 +44,8 @@ class Batcher(Generic[Item]):
         self._busy = False
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
         self._due = False
-        self.cost = SHORT
-        """Seconds of a call, a moving average."""
+        self._seen: deque[tuple[float, int]] = deque(maxlen=_REMEMBERED)
+        """Seconds and rows of the last calls."""
         self.calls = self.items = 0
 
     def submit(self, item: Item, rows: int) -> asyncio.Future[Any]:
@@ -56,6 +56,13 @@ class Batcher(Generic[Item]):
         if not self._busy:
             self._schedule()
         return future
+
+    def estimate(self, rows: int) -> float:
+        """Guess the seconds of a call of so many rows: by the quickest of the last, for others are slowed by the machine."""
+        if not self._seen:
+            return SHORT
+        quickest = min(seconds for seconds, _ in self._seen)
+        return max(quickest, rows * min(seconds / seen for seconds, seen in self._seen))
 
     def _schedule(self) -> None:
         """See that the queue is looked at: at once where it is full or nobody is to wait, else when the wait is over."""
@@ -72,7 +79,7 @@ class Batcher(Generic[Item]):
         taken = self._take()
         if not taken:
             return
-        if self._inline and self.cost < SHORT:
+        if self._inline and self.estimate(sum(rows for _, rows, _ in taken)) < SHORT:
             began = perf_counter()
             results = self._run([item for item, _, _ in taken])
             self._end(taken, results, perf_counter() - began)
@@ -112,7 +119,7 @@ class Batcher(Generic[Item]):
         self._busy = False
         error = done.exception() if not done.cancelled() else asyncio.CancelledError()
         if error is not None:
-            results, seconds = [error] * len(taken), self.cost
+            results, seconds = [error] * len(taken), SHORT
         else:
             results, seconds = done.result()
         self._end(taken, results, seconds)
@@ -120,7 +127,7 @@ class Batcher(Generic[Item]):
     def _end(self, taken: Any, results: Sequence[Any], seconds: float) -> None:
         self.calls += 1
         self.items += len(taken)
-        self.cost = seconds if seconds > LONG else self.cost + _WEIGHT * (seconds - self.cost)
+        self._seen.append((seconds, sum(rows for _, rows, _ in taken)))
         for (_, _, future), result in zip(taken, results, strict=True):
             if future.done():
                 continue

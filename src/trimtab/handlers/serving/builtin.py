@@ -40,6 +40,12 @@ class BuiltIn(ModelServer):
         classes = getattr(self.model, "classes_", None)
         self.classes: list[Any] | None = classes.tolist() if isinstance(classes, np.ndarray) else None
         self.has_probabilities = _has(self.model, "predict_proba")
+        kind = type(self.model)
+        self.probabilities_later = (
+            self.has_probabilities and kind.__module__.startswith("sklearn.") and kind.__name__ not in _ARGMAX
+        )
+        """Whether probabilities nobody asked for are worked out for the records alone, many rows at a time, in a thread:
+        scikit-learn's estimators do not mind, and one pass does not give both."""
         # Names were checked by `features`; without this, each call on an array would say that it has none.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
 
@@ -78,7 +84,7 @@ def _has(model: Any, method: str) -> bool:
 def unpickle(path: Path) -> Any:
     """Read a model from a file by its suffix. Errors: ImportFailed, which says what is missing; what the pickle raises."""
     if path.suffix == ".joblib":
-        import joblib  # type: ignore[import-untyped]
+        import joblib
 
         return joblib.load(path)
     try:

@@ -111,10 +111,8 @@ async def _steps(
     server: Server, entry: Entry, body: dict[str, Any], operation: str, event: Event
 ) -> tuple[Any, dict[str, Any]]:
     """Run a request through its steps; give the response before `postprocess`, and the request as it was predicted."""
-    from trimtab.handlers.serving.server import _identity
-
     model = entry.server
-    body = {**body, "id": str(body.get("id") or _identity(event))}
+    body = {**body, "id": str(body.get("id") or server.identity(event))}
     request = await _do(server, model.preprocess, body, operation)
     request = request if isinstance(request, dict) else {**body, "inputs": request}
     request.setdefault("id", body["id"])

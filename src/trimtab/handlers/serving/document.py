@@ -7,6 +7,7 @@ later. A revision's spec never changes; the document is laid over it, and a new 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -23,7 +24,7 @@ class Change(Struct, omit_defaults=True):
 
     model: Model | None = None
     stamp: int = 0
-    """Grows with every change of any key; the same model with a newer stamp is to be loaded anew."""
+    """Nanoseconds since the epoch, more with every change; the same model with a newer stamp is to be loaded anew."""
 
 
 class Route(Struct, omit_defaults=True, frozen=True):
@@ -66,7 +67,8 @@ class Changes(Struct, omit_defaults=True):
 
     def with_change(self, key: str, model: Model | None) -> Changes:
         """Give the changes with one more; a route of the key ends with it."""
-        stamp = max((change.stamp for change in self.models.values()), default=0) + 1
+        last = max((change.stamp for change in self.models.values()), default=0)
+        stamp = max(last + 1, time.time_ns())
         routes = {name: route for name, route in self.routes.items() if name != key}
         return Changes({**self.models, key: Change(model, stamp)}, routes)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import time
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -33,6 +34,8 @@ from trimtab.spec import Model, Retrain, Tracking
 
 _JSON = (b"content-type", b"application/json")
 _INFER = frozenset({"infer", "predict", "infer_dict", "predict_dict"})
+_REQUEST = "trimtab.request"
+"""Where a scope holds the id that a request and its copy share."""
 _EXTENSIONS = ["binary_tensor_data", "model_repository"]
 
 
@@ -56,6 +59,8 @@ class Server:
 
     async def after_fork(self) -> None:
         """Begin to serve in this process."""
+        self._prefix, self._numbers = os.urandom(8).hex(), itertools.count(1)
+        """Of requests' ids: a new random one for each takes longer than a small model."""
         self.threads = Threads(asyncio.get_running_loop(), self.config.concurrency or MOST)
         self.shadows = Shadows()
         await self.repository.enter(self.threads)
@@ -92,7 +97,7 @@ class Server:
     async def _routed(self, entry: Entry, event: Event, operation: str) -> Any:
         """Answer by whichever version's turn it is; a copy goes to the shadow, under the same id."""
         scope: Any = event.scope
-        scope["trimtab.request"] = _identity(event)
+        scope[_REQUEST] = self.identity(event)
         answer = await self._infer(self.repository.drawn(entry), event, operation)
         shadow = self.repository.shadow(entry)
         if shadow is not None:
@@ -141,7 +146,7 @@ class Server:
                 else features.rows(inputs, body.get("columns"))
             )
             identity, ids = body.get("id"), rows.check_ids(body, len(table))
-        identity = str(identity) if identity else _identity(event)
+        identity = str(identity) if identity else self.identity(event)
         outputs = await self._predict(entry, table, identity, ids, began)
         found = outputs["predict"]
         if msgpack:
@@ -152,7 +157,7 @@ class Server:
     async def _tensors(self, entry: Entry, event: Event, asked: Infer, table: Any, began: float) -> Answer:
         names = ["predict", *["predict_proba"] * entry.server.has_probabilities]  # type: ignore[attr-defined]
         chosen = oip.choose(asked, names, ["predict"])
-        identity = asked.id or _identity(event)
+        identity = asked.id or self.identity(event)
         ids = rows.check_ids(asked.parameters, len(table)) if asked.parameters else None
         outputs = await self._predict(entry, table, identity, ids, began, probabilities="predict_proba" in chosen)
         return oip.answer(asked, identity, entry.name, entry.version, {name: outputs[name] for name in chosen})
@@ -169,7 +174,8 @@ class Server:
     ) -> dict[str, Any]:
         """Have the built-in class predict, and keep what is to be tracked."""
         tracked = self.tracker is not None and self.tracker.wanted()
-        probabilities = probabilities or (tracked and entry.server.has_probabilities)  # type: ignore[attr-defined]
+        server: Any = entry.server
+        probabilities = probabilities or (tracked and server.has_probabilities and not server.probabilities_later)
         assert entry.batcher is not None
         outputs: dict[str, Any] = await entry.batcher.submit((table, probabilities), len(table))
         taken = perf_counter() - began
@@ -181,6 +187,14 @@ class Server:
             )
             self.tracker.record(entry, row)  # type: ignore[union-attr]
         return outputs
+
+    def identity(self, event: Event) -> str:
+        """Name a request that names itself nowhere: by its event, its X-Request-Id, or anew."""
+        if event.envelope is not None:
+            return event.id
+        if _REQUEST in event.scope:
+            return str(event.scope[_REQUEST])
+        return _given(event) or f"{self._prefix}-{next(self._numbers):x}"
 
     async def _by_body(self, event: Event) -> Any:
         """Answer a request whose body says the model and the operation; without a model: the first."""
@@ -341,12 +355,6 @@ def _headers(event: Event) -> tuple[bytes, bytes | None, bool]:
     if b"msgpack" in content_type or b"msgpack" in accept:
         return content_type, header, wish({b"content-type": content_type, b"accept": accept}).msgpack
     return content_type, header, False
-
-
-def _identity(event: Event) -> str:
-    if "trimtab.request" in event.scope:
-        return str(event.scope["trimtab.request"])
-    return event.id if event.envelope is not None else _given(event) or uuid.uuid4().hex
 
 
 def _given(event: Event) -> str:

@@ -14,6 +14,7 @@ import random
 import threading
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from msgspec import Struct
 
 from trimtab.handlers.records import Inference, to_event
@@ -160,9 +161,11 @@ class Tracker:
     def _inference(self, entry: Entry, rows: list[Row], errors: int) -> Inference:
         features = getattr(entry.server, "features", None)
         names = features.names if features is not None else None
-        columns, inputs = tables.columns(tables.joined([row.table for row in rows]), names) if rows else ([], [])
+        table = tables.joined([row.table for row in rows]) if rows else []
+        columns, inputs = tables.columns(table, names) if rows else ([], [])
         artifact = entry.server.artifact
         context = self._context
+        counts = [len(row.table) for row in rows]
         return Inference(
             endpoint=f"{context.function}/{entry.key}",
             model=entry.uri,
@@ -173,18 +176,26 @@ class Tracker:
             columns=columns,
             inputs=inputs,
             predictions=_joined([row.predictions for row in rows]),
-            probabilities=_joined([row.probabilities for row in rows])
-            if rows and rows[0].probabilities is not None
-            else None,
+            probabilities=_probabilities(entry.server, table, rows),
             classes=getattr(entry.server, "classes", None),
             ids=[identity for row in rows for identity in _ids(row)],
-            requests=[row.request for row in rows for _ in range(len(row))],
-            latency_us=[row.latency_us for row in rows for _ in range(len(row))],
-            times=[row.time for row in rows for _ in range(len(row))],
+            requests=_repeated([row.request for row in rows], counts),
+            latency_us=_repeated([row.latency_us for row in rows], counts),
+            times=_repeated([row.time for row in rows], counts),
             sample=self.tracking.sample,
             errors=errors,
             metrics=dict(entry.server.metrics),
         )
+
+
+def _probabilities(server: Any, table: Any, rows: list[Row]) -> list[list[float | None]] | None:
+    """Give the probabilities that are known, or work them out where the request's own call did not."""
+    if rows and all(row.probabilities is not None for row in rows):
+        return _joined([row.probabilities for row in rows])
+    if rows and getattr(server, "probabilities_later", False):
+        found: list[list[float | None]] = server.model.predict_proba(table).tolist()
+        return found
+    return None
 
 
 def _pieces(row: Row, most: int) -> list[Row]:
@@ -217,5 +228,15 @@ def _ids(row: Row) -> list[str]:
     return [row.request] if len(row) == 1 else [f"{row.request}-{index}" for index in range(len(row))]
 
 
+def _repeated(values: list[Any], counts: list[int]) -> list[Any]:
+    """Give each request's value once for each of its rows."""
+    if len(values) == sum(counts):
+        return values
+    return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
+
+
 def _joined(parts: list[Any]) -> list[Any]:
+    if parts and all(isinstance(part, np.ndarray) for part in parts):
+        found: list[Any] = np.concatenate(parts).tolist()
+        return found
     return [value for part in parts for value in (part.tolist() if hasattr(part, "tolist") else part)]
