@@ -2,6 +2,7 @@
 
 from trimtab.spec.check import check
 from trimtab.spec.load import LeftoverWarning, dump, from_dict, load, loads, to_dict
+from trimtab.spec.retrain import Retrain
 from trimtab.spec.types import (
     API_VERSION,
     Build,
@@ -17,7 +18,6 @@ from trimtab.spec.types import (
     MicroBatch,
     Model,
     Resources,
-    Retrain,
     Retry,
     Scale,
     Scheduling,

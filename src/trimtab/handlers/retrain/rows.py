@@ -100,7 +100,7 @@ def _column(frame: pd.DataFrame, name: str) -> Any:
 def _typed(values: Any, column: Column) -> Any:
     """Give values the type in which they were logged with the model: the log knows numbers and texts."""
     if column.dtype in ("bool", "boolean"):
-        return values.map({"True": True, "False": False, True: True, False: False, 1.0: True, 0.0: False})
+        return values.map({"True": True, "False": False, True: True, False: False})
     whole = column.dtype.startswith(("int", "uint")) and not values.isna().any()
     if whole or column.dtype == "float32":
         return values.astype("float64").astype(column.dtype)
