@@ -52,6 +52,8 @@ class Features:
         dtypes = None
         if schema is not None:
             names, dtypes = schema.names, [_dtype(column) for column in schema.columns]
+        elif names is not None and _by_name(model):
+            dtypes = ["object"] * len(names)  # what they hold is the model's own secret
         named = [str(name) for name in names] if names is not None else None
         return cls(
             named,
@@ -73,7 +75,7 @@ class Features:
             return self.records([dict(zip(columns, _row(row, at), strict=False)) for at, row in enumerate(inputs)])
         if self.count is None:
             return self._unknown(inputs)
-        if self.numeric and (found := _numbers(inputs)) is not None and found.ndim == 2:
+        if self.numeric and (found := _numbers(inputs)) is not None and found.ndim == 2 and not _holds_bool(inputs):
             self._check_count(found.shape[1], None)
             return self._checked(found)
         rows = [_row(row, at) for at, row in enumerate(inputs)]
@@ -175,7 +177,7 @@ class Features:
             return np.array([np.nan if value is None else _number(value) for value in values], dtype=np.float64)
         import pandas as pd
 
-        return pd.Series(values, dtype=dtype if dtype == "category" else "object")
+        return pd.Series(values, dtype={"category": "category", "object": None}.get(dtype, "object"))
 
     def _unknown(self, inputs: Any) -> Table:
         if isinstance(inputs, np.ndarray):
@@ -226,6 +228,11 @@ def _numbers(inputs: Any) -> np.ndarray[Any, Any] | None:
     except (ValueError, OverflowError):
         return None
     return found.astype(np.float64, copy=False) if found.dtype.kind in "iuf" else None
+
+
+def _holds_bool(inputs: Any) -> bool:
+    """Tell whether a list has true or false among its numbers, which numpy takes for 1 and 0."""
+    return isinstance(inputs, list) and any(type(value) is bool for row in inputs for value in row)
 
 
 def _number(value: Any) -> float:
