@@ -296,9 +296,15 @@ class TestRollouts:
         assert asked(loop, "route")[0].data["shares"] == {}
 
     def test_a_model_deployed_by_hand_ends_the_attempt_and_is_left_alone(self) -> None:
-        loop = step(rolling(), Registered("v9", "iris", rule()), 5 * HOUR)
+        loop = step(rolling(), Registered("v9", "iris", rule(), "iris-00002"), 5 * HOUR)
         assert (loop.champion, loop.attempt, loop.decisions[0].outcome) == ("v9", None, "rejected")
         assert [each for each in asked(loop, "route") if each.data["champion"] != "v1"] == []
+
+    def test_an_older_replica_of_the_same_revision_does_not_bring_a_former_champion_back(self) -> None:
+        loop = rolling()
+        assert loop.attempt is not None
+        loop = step(loop, Approved(loop.attempt.id), 5 * HOUR)
+        assert step(loop, Registered("v1", "iris", rule()), 6 * HOUR).champion == "v2"
 
 
 class TestTags:
