@@ -11,7 +11,7 @@ import numpy.typing as npt
 from trimtab.errors import DataError
 from trimtab.sketches.categorical import CategoricalSketch
 from trimtab.sketches.fit import edges as placed
-from trimtab.sketches.numeric import NumericSketch
+from trimtab.sketches.numeric import NumericSketch, bounds
 from trimtab.sketches.reference import CategoricalReference, NumericReference
 
 __all__ = ["OTHER", "Categorical", "CategoricalCounts", "Column", "Numeric", "NumericCounts"]
@@ -129,9 +129,9 @@ class Numeric:
 class NumericCounts(Numeric):
     """A column of numbers of which a sketch has kept the counts by bin."""
 
-    def __init__(self, reference: NumericReference, sketch: NumericSketch, edges: Floats) -> None:
+    def __init__(self, reference: NumericReference, sketch: NumericSketch) -> None:
         super().__init__(reference.name, np.empty(0), reference.dtype)
-        self.sketch, self._bounds = sketch, edges
+        self.sketch, self._reference = sketch, reference
 
     @property
     def values(self) -> Floats:
@@ -145,7 +145,7 @@ class NumericCounts(Numeric):
     @property
     def n(self) -> int:
         """Values, infinities among them."""
-        return self.sketch.n + sum(self.infinite)
+        return self.sketch.n + self.sketch.negative_infinite + self.sketch.positive_infinite
 
     @property
     def missing(self) -> int:
@@ -159,13 +159,15 @@ class NumericCounts(Numeric):
 
     def edges(self, bins: int) -> Floats:
         """The sketch's own edges, whatever number is asked for."""
-        return self._bounds
+        return bounds(self._reference)
 
     def counts(self, edges: Floats) -> Counts:
         """Count values below the first edge, by bin, and from the last edge on."""
+        low, high = self.infinite
+        if not (low or high):
+            return self.sketch.bins
         found = self.sketch.bins.copy()
-        found[0] += self.sketch.negative_infinite
-        found[-1] += self.sketch.positive_infinite
+        found[[0, -1]] += (low, high)
         return found
 
     @property

@@ -21,6 +21,7 @@ _HERE = "trimtab.handlers.drift"
 METHODS = {
     "chi2": f"{_HERE}.chi2:chi2",
     "cvm": f"{_HERE}.cvm:cvm",
+    "default": f"{_HERE}.default:default",
     "fisher": f"{_HERE}.chi2:fisher",
     "hellinger": f"{_HERE}.distances:hellinger",
     "js": f"{_HERE}.distances:js",
