@@ -19,7 +19,18 @@ Method = Callable[..., Result]
 _HERE = "trimtab.handlers.drift"
 
 METHODS = {
+    "chi2": f"{_HERE}.chi2:chi2",
+    "cvm": f"{_HERE}.cvm:cvm",
+    "default": f"{_HERE}.default:default",
+    "fisher": f"{_HERE}.chi2:fisher",
+    "hellinger": f"{_HERE}.distances:hellinger",
+    "js": f"{_HERE}.distances:js",
+    "kld": f"{_HERE}.distances:kld",
     "ks": f"{_HERE}.ks:ks",
+    "psi": f"{_HERE}.distances:psi",
+    "tabular": f"{_HERE}.tabular:tabular",
+    "tvd": f"{_HERE}.distances:tvd",
+    "wasserstein": f"{_HERE}.wasserstein:wasserstein",
 }
 """Where each method is, as `module:function`."""
 
