@@ -19,7 +19,7 @@ from trimtab.handlers.monitor.stores import open_store
 from trimtab.sketches.numeric import NumericSketch
 
 ROOT = Path(__file__).parents[3]
-EVENTS = 400
+EVENTS = 600
 KILLS = 8
 
 
@@ -53,6 +53,12 @@ class Replica:
                 self._next = int(line) + 1
         stream.close()
 
+    def wait_for_progress(self, events: int) -> None:
+        goal, deadline = self._next + events, time.monotonic() + 60
+        while self._next < goal and not self.ended:
+            assert time.monotonic() < deadline, f"a replica got stuck at {self._next}"
+            time.sleep(0.001)
+
     def kill(self) -> None:
         self.process.kill()
         self.join()
@@ -75,10 +81,10 @@ def test_replicas_that_are_killed_at_random_points_lose_and_double_nothing(
     chance = random.Random(seed)
     replicas = [Replica(url, log, share, seed + share) for share in range(2)]
     for _ in range(KILLS):
-        time.sleep(chance.uniform(0.05, 1.2))  # the moment of the kill is what varies here, nothing is waited for
         victim = chance.choice(replicas)
-        if not victim.ended:
-            victim.kill()
+        victim.wait_for_progress(chance.randint(1, 120))
+        time.sleep(chance.uniform(0.0, 0.05))  # the moment of the kill is what varies here, nothing is waited for
+        victim.kill()
     for replica in replicas:
         replica.join()
         assert replica.ended, f"seed {seed}"
