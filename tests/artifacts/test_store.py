@@ -122,9 +122,9 @@ def test_long_lists_are_cut(store: ArtifactStore) -> None:
 
 
 def test_names_that_cannot_be_are_refused_before_anything_is_written(store: ArtifactStore) -> None:
-    for arguments in ({"key": "../x"}, {"key": ""}, {"project": "a/b"}, {"tag": "x y"}):
+    for key, project, tag in (("../x", "p", ""), ("", "p", ""), ("key", "a/b", ""), ("key", "p", "x y")):
         with pytest.raises(SpecError, match=r"allowed: letters, digits, '_', '\.' and '-'"):
-            put(store, **arguments)
+            put(store, key=key, project=project, tag=tag)
     for name in ("../x", "/x", "a//b", "a\nb"):
         with pytest.raises(SpecError, match=r"^file: found .*, allowed: a relative path of printable characters"):
             store.put("artifacts", "p", "key", {name: b""}, FileSpec())

@@ -118,3 +118,9 @@ def test_new_names_never_repeat(taken: list[str], asked: list[str]) -> None:
     new = [names.new(base) for base in asked]
     assert len({*new}) == len(new)
     assert not {*new} & {*taken}
+
+
+def test_the_project_is_changed_only_when_it_is_given() -> None:
+    function = Function(metadata=Metadata(name="f", project="flowers"))
+    assert Changes().apply(function).metadata.project == "flowers"
+    assert Changes(project="trees").apply(function).metadata.project == "trees"

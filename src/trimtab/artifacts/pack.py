@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -14,6 +14,9 @@ from trimtab.artifacts.models import main_file
 from trimtab.artifacts.types import ModelSpec
 from trimtab.artifacts.uri import check_file
 from trimtab.errors import SpecError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REFERENCE = "reference.json"
 """The file of the training set's statistics."""
@@ -115,13 +118,11 @@ def _describe(given: Given, spec: ModelSpec, files: _Sources) -> None:
     from trimtab.sketches.reference import Reference
     from trimtab.sketches.schema import Schema
 
-    table, label = given.training_set, None
+    table, label = _table(given.training_set), None
     if given.label_column is not None:
-        names = [str(name) for name in getattr(table, "columns", [])]
-        if given.label_column not in names:
-            raise SpecError(
-                "label_column", given.label_column, f"a column of the training set: {', '.join(names) or '(no names)'}"
-            )
+        if given.label_column not in table.columns:
+            names = ", ".join(map(str, table.columns))
+            raise SpecError("label_column", given.label_column, f"a column of the training set: {names}")
         label = table[given.label_column]
         spec.label = Schema.of(table[[given.label_column]]).columns[0]
     features = table if label is None else table.drop(columns=[given.label_column])
@@ -132,9 +133,20 @@ def _describe(given: Given, spec: ModelSpec, files: _Sources) -> None:
     files[REFERENCE] = msgspec.json.encode(reference)
 
 
+def _table(training_set: Any) -> pd.DataFrame:
+    """Make a DataFrame of whatever else a schema can be made of. Errors: DataError."""
+    import pandas as pd
+
+    from trimtab.sketches.schema import Schema
+
+    if isinstance(training_set, pd.DataFrame):
+        return training_set
+    return pd.DataFrame(training_set, columns=Schema.of(training_set).names)
+
+
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     """Make plain data of metrics and parameters: numpy's numbers are numbers, objects their text."""
-    plain: dict[str, Any] = msgspec.to_builtins(values, str_keys=True, enc_hook=_told)
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(values, enc_hook=_told))
     return plain
 
 

@@ -26,6 +26,9 @@ SECTIONS = {
         "run": f"{_HERE}.run:run",
         "runs": f"{_HERE}.run:runs",
     },
+    "Models": {
+        "models": f"{_HERE}.models:models",
+    },
     "Events and triggers": {
         "events": f"{_HERE}.events:events",
         "publish": f"{_HERE}.events:publish",

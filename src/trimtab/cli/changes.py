@@ -19,6 +19,7 @@ class Changes(Struct, frozen=True, kw_only=True):
     """The flags that were given; None and empty leave the document's own value alone."""
 
     name: str | None = None
+    project: str | None = None
     kind: Literal["http", "serving", "job"] | None = None
     handler: str | None = None
     requirements: tuple[str, ...] = ()
@@ -45,9 +46,9 @@ class Changes(Struct, frozen=True, kw_only=True):
             triggers=[*spec.triggers, *self._triggers(spec.triggers)],
             sink=_sink(self.sink) if self.sink else spec.sink,
         )
-        return replace(
-            function, metadata=replace(function.metadata, name=self.name or function.metadata.name), spec=spec
-        )
+        before = function.metadata
+        metadata = replace(before, name=self.name or before.name, project=self.project or before.project)
+        return replace(function, metadata=metadata, spec=spec)
 
     def _handler(self, spec: FunctionSpec) -> str:
         if not self.handler:

@@ -133,6 +133,7 @@ def _flag(name: str) -> str:
 
 _FUNCTION: tuple[Callable[[Any], Any], ...] = (
     click.option("--name", metavar="NAME", help="The function's name (default: the file's, as a DNS label)."),
+    click.option("--project", metavar="NAME", help="The project that it belongs to."),
     click.option("--kind", type=click.Choice(["http", "serving", "job"]), help="What kind of function it is."),
     click.option("--handler", metavar="HANDLER", help="module:name, or the name alone in a file."),
     click.option(
@@ -160,8 +161,9 @@ _FUNCTION: tuple[Callable[[Any], Any], ...] = (
 
 def function_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What `deploy`, `dev` and `export` can set on a function; arrives as one `Changes`, `changes`."""
-    parts = ("name", "kind", "handler", "requirements", "env", "timeout", "cron", "timezone", "on", "filter", "sink")
-    return add_options(scale_options(gather(command, "changes", _changes, (*parts, "scale"))), _FUNCTION)
+    texts = ("name", "project", "kind", "handler", "timeout", "timezone", "sink")
+    lists = ("requirements", "env", "cron", "on", "filter")
+    return add_options(scale_options(gather(command, "changes", _changes, (*texts, *lists, "scale"))), _FUNCTION)
 
 
 def _changes(**values: Any) -> Changes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from trimtab.artifacts import environment
 from trimtab.artifacts.frameworks.abc import Framework
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ class MLflow(Framework):
         """See Framework."""
         import mlflow.pyfunc
 
-        mlflow.pyfunc.save_model(path.parent, python_model=model)
+        packages = environment.record(self.name).packages  # MLflow would start another process to find them out
+        requirements = [f"{name}=={version}" for name, version in packages.items()]
+        mlflow.pyfunc.save_model(path.parent, python_model=model, pip_requirements=requirements)
 
     def load(self, artifact: Artifact) -> Any:
         """See Framework."""
