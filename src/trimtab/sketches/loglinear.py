@@ -21,8 +21,6 @@ LIMIT = 1024
 FINEST = 6
 """Bits of the fraction that are used before any collapse: 64 buckets to each power of two."""
 _SHIFT = 52 - FINEST
-_DENSE = 16
-"""Counting in place of sorting pays while there are at most so many possible buckets to a value."""
 
 
 class LogLinear(Struct, kw_only=True):
@@ -44,11 +42,10 @@ class LogLinear(Struct, kw_only=True):
             return float(2.0 ** (self.collapses - FINEST - 1))
         return (float(2**2 ** (self.collapses - FINEST)) - 1) / 2  # a bucket spans so many powers of two
 
-    def update(self, finite: npt.NDArray[np.float64]) -> None:
-        """Add finite numbers (contiguous)."""
-        if len(finite):
-            keys, counts = _counted(_keys(finite, self.collapses))
-            self._add(keys, counts)
+    def update(self, ordered: npt.NDArray[np.float64]) -> None:
+        """Add finite numbers, which are sorted and contiguous."""
+        if len(ordered):
+            self._add(*_counted(_keys(ordered, self.collapses)))
 
     def merge(self, other: LogLinear) -> LogLinear:
         """Add up two; neither is changed."""
@@ -85,14 +82,9 @@ def _keys(finite: npt.NDArray[np.float64], collapses: int) -> Integers:
 
 
 def _counted(keys: Integers) -> tuple[Integers, Integers]:
-    least = keys.min()
-    span = int(keys.max() - least) + 1
-    if span > _DENSE * len(keys):
-        found, counts = np.unique(keys, return_counts=True)
-        return found, counts.astype(np.int64, copy=False)
-    dense = np.bincount(keys - least, minlength=span)
-    places = np.flatnonzero(dense)
-    return places + least, dense[places].astype(np.int64, copy=False)
+    """Count keys that are sorted."""
+    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    return keys[starts], np.diff(starts, append=len(keys)).astype(np.int64, copy=False)
 
 
 def _summed(keys: Integers, counts: Integers) -> tuple[Integers, Integers]:

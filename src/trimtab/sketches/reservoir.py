@@ -65,12 +65,21 @@ class Reservoir(Struct, kw_only=True):
             return self
         joined, every = np.concatenate((self.priorities, offered)), [*self.rows, *rows]
         order = np.argsort(joined, kind="stable")
-        lined = joined[order]
-        if (lined[1:] == lined[:-1]).any():  # rows of one number stand in the order of what they hold
-            order = np.array(sorted(range(len(every)), key=lambda place: (joined[place], repr(every[place]))))
-        kept = order[: self.capacity]
+        if len(order) > self.capacity:
+            order = order[: np.searchsorted(joined[order], joined[order[self.capacity - 1]], side="right")]
+        kept = _untied(order, joined, every)[: self.capacity]
         return Reservoir(capacity=self.capacity, priorities=joined[kept], rows=[every[place] for place in kept])
 
     def merge(self, other: Reservoir) -> Reservoir:
         """Give the lowest of two; neither is changed. The capacities must be equal."""
         return self.add(other.priorities, other.rows) if len(other.priorities) else self
+
+
+def _untied(order: npt.NDArray[np.intp], numbers: Priorities, rows: Sequence[tuple[Any, ...]]) -> npt.NDArray[np.intp]:
+    """Put rows of one number into the order of what they hold, so that it does not matter which came first."""
+    lined = numbers[order]
+    tied = np.flatnonzero(lined[1:] == lined[:-1])
+    if not len(tied):
+        return order
+    texts = {place: repr(rows[place]) for place in {*order[tied].tolist(), *order[tied + 1].tolist()}}
+    return np.array(sorted(order.tolist(), key=lambda place: (numbers[place], texts.get(place, ""))), dtype=np.intp)

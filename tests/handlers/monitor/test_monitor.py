@@ -49,7 +49,7 @@ def rows(monitor: Monitor, name: str = NAME) -> list[int]:
 
 def logged(monitor: Monitor, name: str = NAME) -> list[str]:
     table = monitor.log.read("inference", name)
-    return sorted(table.column("_id").to_pylist()) if table.num_rows else []
+    return sorted(map(str, table.column("_id").to_pylist())) if table.num_rows else []
 
 
 def test_events_become_a_window_with_a_sketch_and_rows_in_the_log(world: World) -> None:

@@ -10,12 +10,13 @@ it is made, so that making it again after a crash replaces it by the same rows.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
@@ -30,6 +31,7 @@ _FULL = (28, 122)
 """ENOSPC, EDQUOT."""
 _PARTS = b"trimtab.parts"
 """In a compacted file's metadata: the names of the files it was made of."""
+_TRIES = 5
 
 
 class Log:
@@ -49,38 +51,42 @@ class Log:
 
     def files(self, kind: Kind, endpoint: str, since: float = 0.0, until: float = 2e10) -> list[Path]:
         """Give the files of the hours that begin in this time, in order."""
-        found: list[Path] = []
-        for folder, hour in self._hours(kind, endpoint):
-            if since <= hour < until:
-                _recover(folder)
-                found += _visible(folder)
-        return found
+        return [
+            path for folder, hour in self._hours(kind, endpoint) if since <= hour < until for path in _current(folder)
+        ]
 
     def read(self, kind: Kind, endpoint: str, since: float = 0.0, until: float = 2e10) -> pa.Table:
         """Read the hours that begin in this time; columns that only some files have are null in the others."""
-        tables = [pq.read_table(path, partitioning=None) for path in self.files(kind, endpoint, since, until)]  # type: ignore[no-untyped-call,unused-ignore]
-        return pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
+                return _joined(self.files(kind, endpoint, since, until))
+        raise StoreError(f"the log of {endpoint} changed {_TRIES} times while it was read; read fewer hours at once")
 
     def compact(self, before: float) -> int:
         """Make one file of each hour that ended by then; give how many hours changed."""
         changed = 0
-        for kind, endpoint in self._partitions():
-            for folder, hour in self._hours(kind, endpoint):
-                if hour + HOUR <= before:
-                    with _explained(folder):
+        with _explained(self.folder), self._alone():
+            for kind, endpoint in self._partitions():
+                for folder, hour in self._hours(kind, endpoint):
+                    if hour + HOUR <= before:
                         changed += _compact(folder)
         return changed
 
     def prune(self, before: float) -> None:
         """Remove the hours that ended by then."""
-        for kind, endpoint in self._partitions():
-            for folder, hour in self._hours(kind, endpoint):
-                if hour + HOUR <= before:
-                    for path in folder.iterdir():
-                        path.unlink(missing_ok=True)
-                    for empty in (folder, folder.parent, folder.parent.parent):
-                        with contextlib.suppress(OSError):  # it holds other hours
-                            empty.rmdir()
+        with _explained(self.folder), self._alone():
+            for kind, endpoint in self._partitions():
+                for folder, hour in self._hours(kind, endpoint):
+                    if hour + HOUR <= before:
+                        _remove(folder)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other replicas of this machine from compacting at the same time."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "compaction.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _hour(self, kind: Kind, endpoint: str, hour: float) -> Path:
         moment = datetime.fromtimestamp(hour, UTC)
@@ -114,50 +120,61 @@ def _write(path: Path, table: pa.Table) -> None:
 
 
 def _compact(folder: Path) -> bool:
-    """Make one file of an hour. The hidden one is what counts from its rename on: `_recover` ends what was begun."""
-    _sweep(folder)
-    _recover(folder)
-    parts = _visible(folder)
+    """Make one file of an hour. The hidden one is what counts from its rename on: `_settle` ends what was begun."""
+    for half in folder.glob(".*.half"):  # left by a crash; this hour is over, so nobody is writing it
+        half.unlink(missing_ok=True)
+    _settle(folder)
+    parts = sorted(folder.glob("*.parquet"))
     if len(parts) < 2:
         return False
-    table = pa.concat_tables([pq.read_table(path, partitioning=None) for path in parts], promote_options="permissive")  # type: ignore[no-untyped-call,unused-ignore]
-    names = {name for path in parts for name in (_made_of(path) or [path.name])}
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _PARTS: "\n".join(sorted(names)).encode()})
-    _write(folder / f".whole-{parts[0].name.removeprefix('part-').removeprefix('whole-')}", table)
-    _recover(folder)
+    names = sorted(set().union(*map(_made_of, parts)))
+    table = _joined(parts)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _PARTS: "\n".join(names).encode()})
+    _write(folder / f".whole-{names[0].removeprefix('part-')}", table)
+    _settle(folder)
     return True
 
 
-def _recover(folder: Path) -> None:
-    """End a compaction: remove what the whole file is made of, then show it. Never are rows seen twice."""
-    for hidden in folder.glob(".whole-*.parquet"):
-        for path in _visible(folder):
-            if path.name in (names := _made_of(hidden)) or set(_made_of(path)) & set(names):
-                path.unlink(missing_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # another replica was faster
-            hidden.replace(hidden.with_name(hidden.name.removeprefix(".")))
-    whole = {name for path in folder.glob("whole-*.parquet") for name in _made_of(path)}
-    for path in folder.glob("part-*.parquet"):
-        if path.name in whole:  # written once more, by one who was slow
+def _settle(folder: Path) -> None:
+    """Remove what other files hold too, then show what is hidden. Rows are gone for a moment, but never there twice."""
+    current = _current(folder)
+    for path in [*folder.glob("*.parquet"), *folder.glob(".whole-*.parquet")]:
+        if path not in current:
             path.unlink(missing_ok=True)
+    for path in current:
+        if path.name.startswith("."):
+            path.replace(path.with_name(path.name.removeprefix(".")))
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what a crash left of files that never appeared."""
-    for path in folder.glob(".*.half"):
+def _current(folder: Path) -> list[Path]:
+    """Give the files that hold each row once, whatever a compaction has done and not done yet."""
+    whole = sorted(folder.glob("whole-*.parquet")) + sorted(folder.glob(".whole-*.parquet"))
+    made = {path: _made_of(path) for path in [*whole, *sorted(folder.glob("part-*.parquet"))]}
+    kept: list[Path] = []
+    for path in sorted(made, key=lambda path: -len(made[path])):  # of two that are equal, the visible one comes first
+        if not any(made[path] <= made[other] for other in kept):
+            kept.append(path)
+    return sorted(kept, key=lambda path: path.name.removeprefix("."))
+
+
+def _made_of(path: Path) -> set[str]:
+    if path.name.startswith("part-"):
+        return {path.name}
+    metadata = pq.read_schema(path).metadata or {}  # type: ignore[no-untyped-call,unused-ignore]
+    return set(metadata.get(_PARTS, b"").decode().splitlines())
+
+
+def _joined(paths: list[Path]) -> pa.Table:
+    tables = [pq.read_table(path, partitioning=None) for path in paths]  # type: ignore[no-untyped-call,unused-ignore]
+    return pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
+
+
+def _remove(folder: Path) -> None:
+    for path in folder.iterdir():
         path.unlink(missing_ok=True)
-
-
-def _made_of(path: Path) -> list[str]:
-    try:
-        metadata = pq.read_schema(path).metadata or {}  # type: ignore[no-untyped-call,unused-ignore]
-    except FileNotFoundError:
-        return []
-    return metadata.get(_PARTS, b"").decode().splitlines()
-
-
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
+    for empty in (folder, folder.parent, folder.parent.parent):
+        with contextlib.suppress(OSError):  # it holds other hours
+            empty.rmdir()
 
 
 def _sync(path: Path) -> None:
@@ -176,8 +193,3 @@ def _explained(path: Path) -> Iterator[None]:
         if exc.errno in _FULL:
             raise StoreFull(f"no room to write {str(path)!r}: {exc.strerror}. Free disk space; the rows wait") from exc
         raise StoreError(f"the log cannot write {str(path)!r}: {exc}. Check its permissions; the rows wait") from exc
-
-
-def rows(names: list[str], columns: list[Any]) -> pa.Table:
-    """Make a table of arrays."""
-    return pa.table(columns, names=names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -15,6 +16,7 @@ from trimtab.errors import SpecError
 from trimtab.handlers.monitor.stores.abc import HOUR, Limits
 
 PREFIX = "TRIMTAB_MONITOR_"
+_MAY_BE_NONE = ("LATENESS", "FLUSH_SECONDS", "SAMPLE", "LOG_DAYS")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -90,14 +92,14 @@ def _value(name: str, text: str, kind: Any) -> Any:
     kind = next(iter(get_args(kind)), kind)
     if kind is str:
         return text
+    least = 0 if name.removeprefix(PREFIX) in _MAY_BE_NONE else 1
     try:
         value = kind(text)
     except ValueError:
-        value = -1
-    if (
-        value < 0
-        or value != value
-        or (value == 0 and not name.endswith(("LOG_DAYS", "SAMPLE", "LATENESS", "FLUSH_SECONDS")))
-    ):
-        raise SpecError(name, text, "a whole number from 1" if kind is int else "a number of seconds or days above 0")
+        value = math.nan
+    if not (math.isfinite(value) and (value > 0 or value == least)):
+        what = (
+            "a whole number" if kind is int else "a number of days" if name.endswith("DAYS") else "a number of seconds"
+        )
+        raise SpecError(f"environment variable {name}", text, f"{what}, {'from 0' if least == 0 else 'above 0'}")
     return value

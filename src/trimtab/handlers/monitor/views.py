@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +37,7 @@ class Views:
         return found(fields)
 
     def _index(self, fields: Mapping[str, str]) -> Any:
-        return {"paths": PATHS, **self._endpoints(fields)}
+        return {"process": os.getpid(), "paths": PATHS, **self._endpoints(fields)}
 
     def _endpoints(self, fields: Mapping[str, str]) -> Any:
         return {"endpoints": [msgspec.to_builtins(seen) for seen in self._monitor.endpoints()]}
