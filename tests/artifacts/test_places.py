@@ -53,6 +53,7 @@ def test_a_local_store_needs_no_package(home: Path, monkeypatch: pytest.MonkeyPa
 def test_what_a_url_needs_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SpecError, match=r"^store URL: found 'nothing://x', allowed: file://, s3://, gs://, or what fs"):
         open_store("nothing://x")
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(SpecError, match=r"pip install 'trimtab\[gs\]'\. .*[Ii]nstall gcsfs"):
         open_store("gs://bucket/x")
 
