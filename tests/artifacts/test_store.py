@@ -155,6 +155,16 @@ def test_a_document_that_is_damaged_or_newer_is_told_from_one_that_is_not_there(
     assert store.get(logged.uri).read() == b"one"
 
 
+def test_a_document_cannot_lead_out_of_the_store(store: ArtifactStore) -> None:
+    logged = put(store)
+    name = f"artifacts/p/key/versions/{logged.version}.json"
+    document = msgspec.json.decode(store.files.read(name))
+    document["files"]["../../../../../x"] = document["files"].pop("data.bin")
+    store.files.write(name, msgspec.json.encode(document))
+    with pytest.raises(SpecError, match=r"^file: found '\.\./\.\./.*', allowed: a relative path"):
+        store.get(logged.uri)
+
+
 def test_a_file_that_changed_is_not_used(store: ArtifactStore) -> None:
     logged = put(store)
     store.files.write(f"artifacts/p/key/files/{logged.version}/data.bin", b"evil")

@@ -44,7 +44,9 @@ def open_store(url: str | None = None) -> ArtifactStore:
     Errors: SpecError for a URL that nothing here can open.
     """
     here = settings()
-    return ArtifactStore(open_files(url or here.artifact_store), here.home / "cache" / "artifacts")
+    own = url is None and not here.artifacts  # the home is its owner's alone, whoever makes it
+    files = open_files(url or here.artifact_store, 0o700 if own else 0o777)
+    return ArtifactStore(files, here.home / "cache" / "artifacts")
 
 
 class ArtifactStore:
@@ -129,6 +131,8 @@ class ArtifactStore:
             document = self._read(_document(place, tree), Document)
         except Missing as exc:
             raise absent.version(self, place, tree) from exc
+        for name in document.files:
+            check_file(name)  # it becomes a path on this machine, whoever wrote the document
         return Artifact(self, document, place.tag)
 
     def _pointed(self, place: StoreURI) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import pickletools
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +12,10 @@ from trimtab.artifacts.frameworks.abc import Framework
 
 if TYPE_CHECKING:
     from trimtab.artifacts.artifact import Artifact
+
+
+_LOOKED_AT = 10_000
+"""Operations among which the first class is looked for: a large pickle without any would take minutes."""
 
 
 class Pickle(Framework):
@@ -43,7 +48,7 @@ class Pickle(Framework):
         texts: list[str] = []
         try:
             with path.open("rb") as stream:
-                for operation, argument, _ in pickletools.genops(stream):
+                for operation, argument, _ in islice(pickletools.genops(stream), _LOOKED_AT):
                     if operation.name == "GLOBAL":
                         texts = str(argument).split(" ")
                     if operation.name in ("GLOBAL", "STACK_GLOBAL"):
