@@ -87,9 +87,15 @@ class DriftReport(Struct, kw_only=True, omit_defaults=True):
     p_value: float | None = None
     threshold: float | None = None
     horizon: str = "short"
+    number: int | None = None
+    """The window's, as the monitor counts them."""
     rows_expected: int = 0
     rows_seen: int = 0
     features: list[FeatureReport] = []
+    performance: dict[str, Any] = {}
+    """How right the model was, as far as labels had arrived, beside what was logged with it."""
+    change: dict[str, Any] = {}
+    """Which kind of change the evidence supports (`monitor.describe`): covariate drift, label shift, concept drift."""
     message: str = ""
 
     @property

@@ -18,7 +18,7 @@ from trimtab.handlers.monitor.monitor import Monitor
 from trimtab.handlers.retrain.executor import Executor
 from trimtab.handlers.retrain.messages import Approved, Judged, Message, Observed, Registered, Rejected, RunEnded
 from trimtab.handlers.retrain.runner import Runner
-from trimtab.handlers.retrain.state import Loop
+from trimtab.handlers.retrain.state import Loop, Severity
 from trimtab.handlers.serving.register import ENDPOINT, Registration
 from trimtab.runtime.event import PING, Event
 
@@ -95,9 +95,8 @@ class Handler:
 
     def _judged(self, data: Any) -> None:
         report = _read(_Report, data, DRIFT)
-        self.runner.hear(
-            report.endpoint, Judged(report.window.start, report.window.end, report.state, report.drifted_features)
-        )
+        drifted = [feature.name for feature in report.features if feature.state == "detected"]
+        self.runner.hear(report.endpoint, Judged(report.start, report.end, report.severity, drifted))
 
     def _ended(self, envelope: Envelope, data: Any) -> None:
         """Find whose training it was: of all ended runs, those that a loop's event started."""
@@ -169,18 +168,19 @@ class _Run(msgspec.Struct):
     parameters: dict[str, Any] = {}
 
 
-class _Window(msgspec.Struct):
-    start: float
-    end: float
+class _Feature(msgspec.Struct):
+    name: str
+    state: Severity
 
 
 class _Report(msgspec.Struct):
     """What of a drift report counts here."""
 
     endpoint: str
-    window: _Window
-    state: Any
-    drifted_features: list[str] = []
+    start: float
+    end: float
+    severity: Severity
+    features: list[_Feature] = []
 
 
 def _read(kind: Any, data: Any, type: str) -> Any:
