@@ -205,5 +205,9 @@ class Target(ABC):
         """The history of runs, newest first."""
 
     @abstractmethod
+    def broker(self, name: str = "default") -> str:
+        """Give the URL at which a broker takes events."""
+
+    @abstractmethod
     def cancel(self, run: str) -> RunInfo:
         """Stop a run: SIGTERM, then SIGKILL after the grace period."""

@@ -334,6 +334,16 @@ class FunctionHandle:
         serving.track(self.function.spec, sink or stream_path, sample, batch, age, on=enable_tracking)
         return self
 
+    def set_retraining(self, function: FunctionHandle | str, **rule: Any) -> FunctionHandle:
+        """Say which job trains anew when a model drifts, and how its model is compared and rolled out.
+
+        `rule` are the fields of `spec.retrain` (on, confirm, cooldown, mode, data, comparison, rollout ...), mappings for
+        the last two. The job gets the event `dev.trimtab.retrain`: give it that trigger, or have it done here by giving
+        the job itself. Errors: SpecError.
+        """
+        serving.retrain(self.function.spec, function, rule)
+        return self
+
     def load_model(
         self, key: str, model_path: str | Path | None = None, class_name: Any = None, **options: Any
     ) -> FunctionHandle:

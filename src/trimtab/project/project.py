@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from trimtab.artifacts import Producer
     from trimtab.deploy.abc import Target
     from trimtab.project.run import Run
+    from trimtab.spec.quantity import Amount
 
 _DOCUMENTS = (".yaml", ".yml", ".json")
 
@@ -121,6 +122,63 @@ class Project(LogsArtifacts):
             return self.get_function(function)
         function.metadata.project = self.name
         return function
+
+    # Models in service
+
+    def enable_model_monitoring(
+        self,
+        base_period: Amount = "1h",
+        *,
+        rows: int | None = None,
+        run_time: Amount = "2160h",
+        effect: float | None = None,
+        min_rows: int | None = None,
+        flush: Amount | None = None,
+        lateness: Amount | None = None,
+        look: Amount = "30s",
+        target: Target | str | None = None,
+        watch: bool = False,
+    ) -> dict[str, str]:
+        """Deploy what watches models: a monitor, the drift check on a timer, and the loop that retrains; give their URLs.
+
+        They serve all projects of a target. `base_period` is a window's time, and `rows` the rows that close it before
+        that; `run_time` is the expected time between two false alarms of one model, by default 90 days; `effect` is the
+        share of a feature's rows that has to have moved, `min_rows` what a verdict needs. `flush` and `lateness` say how
+        long rows wait to be counted and windows for late rows, `look` how often the loop looks at what goes on. Numbers
+        are seconds. Errors: SpecError, DeployFailed, TargetUnreachable.
+        """
+        from trimtab.project import monitoring
+
+        found = monitoring.functions(
+            base_period,
+            rows=rows,
+            run_time=run_time,
+            effect=effect,
+            min_rows=min_rows,
+            flush=flush,
+            lateness=lateness,
+            look=look,
+        )
+        return {each.metadata.name: each.deploy(target, watch=watch) for each in found}
+
+    def disable_model_monitoring(self, *, target: Target | str | None = None) -> None:
+        """Remove the functions that `enable_model_monitoring` deployed; what they know stays. Errors: NotFound."""
+        from trimtab.project import monitoring
+        from trimtab.project.target import find
+
+        for name in (monitoring.RETRAIN, monitoring.DRIFT, monitoring.MONITOR):
+            find(target).delete(name)
+
+    def log_labels(
+        self, endpoint: str, ids: Iterable[str], labels: Iterable[Any], *, target: Target | str | None = None
+    ) -> None:
+        """Tell the monitor what was true of some rows: `endpoint` is `FUNCTION/KEY`, `ids` are the rows' own.
+
+        A request of one row names it by its id; of several, row n is `ID-n`. Errors: SpecError, TargetUnreachable.
+        """
+        from trimtab.project import monitoring
+
+        monitoring.log_labels(self.name, endpoint, list(ids), list(labels), target)
 
     # Artifacts
 

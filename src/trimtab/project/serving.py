@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import SpecError
-from trimtab.spec import FunctionSpec, MicroBatch, Model, Sink, Tracking
+from trimtab.spec import EventTrigger, FunctionSpec, MicroBatch, Model, Retrain, Sink, Tracking
 from trimtab.spec.explain import explain
 from trimtab.spec.hint import NOTHING
 from trimtab.spec.plain import plain
@@ -75,6 +75,30 @@ def track(
         spec.tracking = msgspec.convert(document, Tracking)
     except msgspec.ValidationError as error:
         raise explain(document, Tracking, "tracking") or SpecError("tracking", document, str(error)) from error
+
+
+def retrain(spec: FunctionSpec, function: Any, rule: Mapping[str, Any]) -> None:
+    """Set the rule of retraining, and give the job that is to train its trigger. Errors: SpecError."""
+    if spec.kind != "serving":
+        raise SpecError("spec.kind", spec.kind, "'serving', for a function whose models are retrained")
+    name = function if isinstance(function, str) else function.metadata.name
+    document = plain({**{_camel(key): value for key, value in rule.items()}, "function": name}, "retrain")
+    try:
+        spec.retrain = msgspec.convert(document, Retrain)
+    except msgspec.ValidationError as error:
+        raise explain(document, Retrain, "retrain") or SpecError("retrain", document, str(error)) from error
+    if not isinstance(function, str):
+        _listen(function.function.spec, name)
+
+
+def _listen(job: FunctionSpec, name: str) -> None:
+    trigger = EventTrigger(name="retrain", filters=[{"exact": {"type": "dev.trimtab.retrain", "function": name}}])
+    job.triggers = [*(each for each in job.triggers if each.name != trigger.name), trigger]
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(each.capitalize() for each in others)
 
 
 def _sink(text: str) -> Sink:

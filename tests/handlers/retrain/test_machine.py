@@ -141,6 +141,15 @@ class TestIncidents:
         assert loop.incident is not None
         assert loop.incident.attempts == 2
 
+    def test_a_window_that_another_model_answered_says_nothing(self) -> None:
+        former = [Judged(n * HOUR, (n + 1) * HOUR, "detected", ["petal"], "v0") for n in range(3)]
+        assert run(begun(), former) == begun()
+        ours = [Judged(n * HOUR, (n + 1) * HOUR, "detected", ["petal"], "v1") for n in range(3)]
+        assert run(begun(), ours).attempt is not None
+
+    def test_an_endpoint_that_nobody_registered_has_no_loop(self) -> None:
+        assert run(Loop(endpoint="e", champion=""), [window(1, "detected")]) == Loop(endpoint="e", champion="")
+
     def test_without_a_rule_verdicts_are_kept_and_nothing_is_started(self) -> None:
         loop = step(Loop(endpoint="e", champion="v1"), Registered("v1", "iris", None), 0.0)
         loop = run(loop, [window(n, "detected") for n in range(3)])

@@ -61,8 +61,7 @@ def publish(session: Session, type: str, body: Body, attributes: Attributes, bro
 
     envelope = event(type, attributes, body)
     headers, content = write_binary(envelope)
-    url = f"{session.local().status()['broker'].rpartition('/')[0]}/{broker}"
-    with request("POST", url, headers, content) as response:
+    with request("POST", session.local().broker(broker), headers, content) as response:
         answer = response.read()
     if response.status != 202:
         kind = NotFound if response.status == 404 else TargetError

@@ -194,6 +194,10 @@ class LocalTarget(Target):
 
     # Triggers and events
 
+    def broker(self, name: str = "default") -> str:
+        """See Target."""
+        return f"{self.status()['broker'].rpartition('/')[0]}/{name}"
+
     def triggers(self, function: str | None = None) -> list[TriggerInfo]:
         """All triggers, or those of one function."""
         return msgspec.convert(self._call("triggers", function=function), list[TriggerInfo])

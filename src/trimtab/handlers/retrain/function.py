@@ -96,7 +96,8 @@ class Handler:
     def _judged(self, data: Any) -> None:
         report = _read(_Report, data, DRIFT)
         drifted = [feature.name for feature in report.features if feature.state == "detected"]
-        self.runner.hear(report.endpoint, Judged(report.start, report.end, report.severity, drifted))
+        message = Judged(report.start, report.end, report.severity, drifted, report.model)
+        self.runner.hear(report.endpoint, message)
 
     def _ended(self, envelope: Envelope, data: Any) -> None:
         """Find whose training it was: of all ended runs, those that a loop's event started."""
@@ -180,6 +181,7 @@ class _Report(msgspec.Struct):
     start: float
     end: float
     severity: Severity
+    model: str = ""
     features: list[_Feature] = []
 
 

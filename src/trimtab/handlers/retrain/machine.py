@@ -74,6 +74,8 @@ def _registered(loop: Loop, message: Registered, now: float) -> None:
 
 
 def _judged(loop: Loop, message: Judged) -> None:
+    if not loop.champion or (message.model and not same_version(message.model, loop.champion)):
+        return  # a challenger's, or a former champion's: its training data is not what the traffic is to look like
     before = loop.incident
     if not incidents.judge(loop, message):
         return

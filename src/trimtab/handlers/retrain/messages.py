@@ -20,12 +20,13 @@ class Registered(Struct, tag=True, frozen=True):
 
 
 class Judged(Struct, tag=True, frozen=True):
-    """A window was closed and judged."""
+    """A window was closed and judged, by the training data of the model that answered it: `model`."""
 
     start: float
     end: float
     severity: Severity
     features: list[str] = []
+    model: str = ""
 
 
 class RunEnded(Struct, tag=True, frozen=True):

@@ -76,7 +76,7 @@ class Runner:
             before = loop = _decode(endpoint, text)
             for message in messages:
                 loop = step(loop, message, now)
-            return text if loop == before and text else msgspec.json.encode(loop)
+            return text if loop == before else msgspec.json.encode(loop)
 
         return _decode(endpoint, self._documents.change(_name(endpoint), change))
 
