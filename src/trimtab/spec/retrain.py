@@ -80,8 +80,9 @@ class Retrain(Base):
     mode: Literal["stateless", "stateful"] = "stateless"
     """`stateful`: the job gets the champion to go on from, and only the rows since the incident opened."""
     data: Literal["window", "log", "all"] = "log"
-    """Rows for the training: those of the incident's windows, the whole log of requests, or both and the champion's own
-    training set. Only rows with labels, none of the held-out ones."""
+    """Rows for the training. `window`: those of the incident's windows, without the first one, which holds rows from before
+    the change too. `log`: all that were recorded. `all`: those and the champion's own training set. Only rows with labels,
+    none of the held-out ones."""
     parameters: dict[str, Any] = {}
     """More parameters for the job."""
     timeout: Duration = "24h"

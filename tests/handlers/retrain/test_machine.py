@@ -165,7 +165,7 @@ class TestTrainings:
             "window",
             {"depth": 3},
         )
-        assert (action.data["since"], action.data["until"], action.data["features"]) == (HOUR, 3 * HOUR, ["petal"])
+        assert (action.data["since"], action.data["until"], action.data["features"]) == (2 * HOUR, 3 * HOUR, ["petal"])
 
     def test_a_training_that_wants_approval_starts_after_it(self) -> None:
         loop = drifting(rule(approval=True))

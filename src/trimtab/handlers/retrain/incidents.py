@@ -52,9 +52,13 @@ def _drifted(loop: Loop, verdict: Verdict) -> None:
     incident = loop.incident
     if incident is None:
         incident = loop.incident = Incident(
-            id=identity("incident", loop.endpoint, verdict.start), opened=verdict.start, last=verdict.end
+            id=identity("incident", loop.endpoint, verdict.start),
+            opened=verdict.start,
+            settled=verdict.end,
+            last=verdict.end,
         )
-    incident.opened = min(incident.opened, verdict.start)
+    if verdict.start < incident.opened:
+        incident.opened, incident.settled = verdict.start, verdict.end
     if verdict.end >= incident.last:
         incident.last, incident.clean = verdict.end, 0
     incident.features = sorted({*incident.features, *verdict.features})

@@ -96,7 +96,7 @@ def _begin(loop: Loop, now: float) -> None:
         stage="approval" if rule.approval else "training",
         since=now,
         started=now,
-        fresh=incident.opened,
+        fresh=incident.since,
         champion=loop.champion,
     )
     loop.last_started = now
@@ -118,7 +118,7 @@ def _train(loop: Loop, attempt: Attempt, rule: Retrain) -> None:
         "parameters": rule.parameters,
     }
     if loop.incident is not None:
-        data |= {"since": loop.incident.opened, "until": loop.incident.last, "features": loop.incident.features}
+        data |= {"since": loop.incident.since, "until": loop.incident.last, "features": loop.incident.features}
     loop.todo.append(Action(id=attempt.training, kind="train", data=data))
 
 

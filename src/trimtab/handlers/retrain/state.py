@@ -34,6 +34,8 @@ class Incident(Struct, kw_only=True):
     id: str
     opened: float
     """Start of the first drifted window."""
+    settled: float
+    """End of the first drifted window. That one holds rows of both worlds, from before the change and after it."""
     last: float
     """End of the last drifted window."""
     clean: int = 0
@@ -42,6 +44,11 @@ class Incident(Struct, kw_only=True):
     """Trainings that it led to."""
     features: list[str] = []
     """All that drifted in it."""
+
+    @property
+    def since(self) -> float:
+        """Where the new world begins, as far as is known."""
+        return self.settled if self.last > self.settled else self.opened
 
 
 class Figures(Struct, kw_only=True, frozen=True):
@@ -83,7 +90,7 @@ class Attempt(Struct, kw_only=True):
     """When the stage began."""
     started: float
     fresh: float
-    """When its incident opened: rows since then are of the world that the challenger is for."""
+    """Rows since then are of the world that the challenger is for."""
     champion: str
     tries: int = 0
     """Trainings that were asked for: more than one when a machine died under one."""
