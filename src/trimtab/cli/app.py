@@ -28,6 +28,10 @@ SECTIONS = {
     },
     "Models": {
         "models": f"{_HERE}.models:models",
+        "drift": f"{_HERE}.drift:drift",
+        "approve": f"{_HERE}.loop:approve",
+        "promote": f"{_HERE}.loop:promote",
+        "reject": f"{_HERE}.loop:reject",
     },
     "Events and triggers": {
         "events": f"{_HERE}.events:events",
@@ -40,7 +44,6 @@ SECTIONS = {
         "export": f"{_HERE}.export:export",
         "schema": f"{_HERE}.export:schema",
         "simulate": f"{_HERE}.simulate:simulate",
-        "drift": f"{_HERE}.drift:drift",
     },
     "This machine": {
         "up": f"{_HERE}.daemon:up",

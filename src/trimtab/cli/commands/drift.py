@@ -12,6 +12,7 @@ from trimtab.cli import output as out
 from trimtab.cli.options import output_option, pair
 
 if TYPE_CHECKING:
+    from trimtab.cli.session import Session
     from trimtab.handlers.drift.report import DriftReport
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -61,22 +62,45 @@ def run(
 @drift.command()
 @click.argument("endpoint")
 @click.option(
-    "--from", "source", required=True, metavar="FILE|URL", help="Where the reports are: JSON, or one on each line."
+    "--from",
+    "source",
+    metavar="FILE|URL",
+    help="Where the reports are: JSON, or one on each line (default: the drift function that is deployed).",
 )
+@click.option("--last", type=click.IntRange(1), default=50, show_default=True, help="How many reports --html shows.")
 @click.option("--html", type=_FILE, metavar="FILE", help="Write a report with plots too.")
 @output_option()
-def show(endpoint: str, source: str, html: Path | None, output: str) -> None:
+@click.pass_obj
+def show(session: Session, endpoint: str, source: str | None, last: int, html: Path | None, output: str) -> None:
     """Show the latest report of an endpoint: what was expected and seen, feature by feature.
 
     The reports are those of a drift function's events (dev.trimtab.drift), or of `trimtab drift run -o json`. The file
     that --html writes shows all of the endpoint's reports over time.
 
     \b
+    trimtab drift show scorer/churn
+    trimtab drift show scorer/churn --html drift.html --last 100
     trimtab drift show scorer/churn --from reports.jsonl
     """
     from trimtab.handlers.drift.files import read_reports, select
 
-    _tell(select(read_reports(source), endpoint), output, html)
+    _tell(select(read_reports(source or _deployed(session, endpoint, last)), endpoint), output, html)
+
+
+def _deployed(session: Session, endpoint: str, last: int) -> str:
+    """Give the URL of an endpoint's reports. Errors: NotFound, where no drift function is deployed."""
+    from urllib.parse import quote
+
+    from trimtab.errors import NotFound
+    from trimtab.project.monitoring import DRIFT
+
+    try:
+        url = session.target().get(DRIFT).url
+    except NotFound as exc:
+        raise NotFound(
+            f"{DRIFT!r} is not deployed: `project.enable_model_monitoring()` deploys it; --from reads reports of a file"
+        ) from exc
+    return f"{url}?endpoint={quote(endpoint, safe='')}&last={last}"
 
 
 def _tell(reports: list[DriftReport], output: str, html: Path | None) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trimtab.cli import output as out
+from trimtab.cli.commands.loop import history
 from trimtab.cli.options import output_option
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def models(ctx: click.Context, project: str | None, every: bool, output: str) ->
     trimtab models
     trimtab models --project flowers --all -o json
     trimtab models get store://models/flowers/iris:latest
+    trimtab models history shop/iris
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -74,6 +76,9 @@ def get(uri: str, output: str) -> None:
         out.json(_plain(found, tags))
     else:
         out.facts(_facts(found, tags))
+
+
+models.add_command(history)
 
 
 def _found(store: ArtifactStore, project: str, every: bool) -> Iterator[tuple[Artifact, list[str]]]:

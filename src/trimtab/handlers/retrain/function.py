@@ -26,6 +26,12 @@ logger = logging.getLogger("trimtab.retrain")
 
 DRIFT = "dev.trimtab.drift"
 RUN = "dev.trimtab.run"
+_VERBS: dict[str, tuple[str, ...]] = {
+    "approve": ("approval",),
+    "promote": ("approve", "canary", "shadow"),
+    "reject": ("approval", "training", "comparing", "canary", "shadow", "approve"),
+}
+"""What people may say, and in which stages."""
 _DELAY = 5.0
 """Seconds after which an event that could not be kept may come again."""
 
@@ -119,18 +125,19 @@ class Handler:
                 return {"loops": [msgspec.to_builtins(self.runner.loop(name)) for name in self.runner.endpoints()]}
             return msgspec.to_builtins(self._known(path))
         endpoint, _, verb = path.rpartition("/")
-        if event.method != "POST" or verb not in ("approve", "reject"):
-            allowed = "GET /, GET /ENDPOINT, POST /ENDPOINT/approve and POST /ENDPOINT/reject"
+        if event.method != "POST" or verb not in _VERBS:
+            allowed = f"GET /, GET /ENDPOINT and POST /ENDPOINT/{{{','.join(_VERBS)}}}"
             raise PermanentError(f"found {event.method} {event.path}, allowed: {allowed}", status=404)
         return self._decided(self._known(endpoint), verb, event.body)
 
     def _decided(self, loop: Loop, verb: str, body: Any) -> Any:
         attempt = loop.attempt
-        if attempt is None or (verb == "approve" and attempt.stage in ("training", "comparing")):
+        if attempt is None or attempt.stage not in _VERBS[verb]:
             stage = "no attempt is under way" if attempt is None else f"the attempt is in stage {attempt.stage!r}"
-            raise PermanentError(f"{loop.endpoint!r} waits for nobody: {stage}", status=409)
+            allowed = f"{verb} is said in stage {' or '.join(map(repr, _VERBS[verb]))}"
+            raise PermanentError(f"{loop.endpoint}: {stage}; {allowed}", status=409)
         by = str(body.get("by", "")) if isinstance(body, Mapping) else ""
-        message: Message = Approved(attempt.id, by) if verb == "approve" else Rejected(attempt.id, by)
+        message: Message = Rejected(attempt.id, by) if verb == "reject" else Approved(attempt.id, by)
         return msgspec.to_builtins(self.runner.hear(loop.endpoint, message))
 
     def _known(self, endpoint: str) -> Loop:
