@@ -26,8 +26,8 @@ from trimtab.spec.retrain import Retrain
 
 __all__ = ["step"]
 
-TRIES = 3
-"""Trainings of one attempt that may be lost with their machine."""
+TRIES = 10
+"""Trainings of one attempt that may be lost with their machine, which is no fault of theirs."""
 
 
 def step(loop: Loop, message: Message, now: float) -> Loop:
