@@ -334,7 +334,7 @@ class Model(Base):
 class Tracking(Base):
     """What is recorded of a model server's traffic. The records go to `spec.sink`."""
 
-    sample: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    sample: Annotated[float, Meta(ge=0.000001, le=1)] = 1.0
     """The share of requests that is recorded, drawn at random."""
     batch: Annotated[int, Meta(ge=1, le=10_000)] = 200
     """Rows of one event at most."""

@@ -128,8 +128,8 @@ def test_the_handlers_class_is_that_of_models_that_name_none(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"class_name": "Missing"}, "model 'm' cannot be loaded: class 'Missing' in 'served' is not there; subclasses of "
-                                    "ModelServer there: Steps, Named, Batched"),
+        ({"class_name": "Missing"}, ("model 'm' cannot be loaded: class 'Missing' in 'served' is not there; subclasses of "
+                                    "ModelServer there: Steps, Named, Batched")),
         ({"class_name": "Steps", "model_path": "/nowhere/m.pkl"}, "model 'm' cannot be loaded: there is no model at"),
         ({"class_name": "other.Model"}, "model 'm' cannot be loaded: no module 'other'"),
     ],
