@@ -75,7 +75,7 @@ class Build(Base):
     """Platforms that the image is built for, such as `linux/amd64`."""
     preload: list[str] | None = None
     """Modules that a warm parent imports before it forks replicas. Without it: those that the handler's file imports at
-    its top and that are installed distributions."""
+    its top and that are installed distributions; for a model server numpy and scikit-learn too."""
 
 
 class KeyRef(Base):
