@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -25,6 +26,9 @@ class SKLearn(Model):
 
 
 if __name__ == "__main__":
+    logging.disable(logging.INFO)  # it would write several lines about each request
     model = SKLearn("m")
     model.load()
-    ModelServer(http_port=int(os.environ["PORT"]), enable_grpc=False, workers=1, access_log_format=None).start([model])
+    ModelServer(http_port=int(os.environ["PORT"]), enable_grpc=False, enable_latency_logging=False, workers=1).start(
+        [model]
+    )
