@@ -110,7 +110,7 @@ def test_one_bad_request_does_not_fail_its_neighbours() -> None:
 
 def test_too_few_results_are_the_models_failure() -> None:
     async def scene(threads: Threads) -> None:
-        batcher = Batcher(lambda _items: [], threads)
+        batcher: Batcher[int] = Batcher(lambda _items: [], threads)
         with pytest.raises(RuntimeError, match="0 results for 1 requests"):
             await batcher.submit(1, 1)
 

@@ -141,6 +141,7 @@ async def _do(server: Server, function: Any, *arguments: Any) -> Any:
     ours = getattr(function, "__func__", None) in _OURS
     if ours or not plan(function):
         return await settle(function(*arguments))
+    assert server.threads is not None
     return await settle(await server.threads.call(function, *arguments))
 
 

@@ -57,7 +57,11 @@ class Repository:
     async def begin(self) -> None:
         """Load all models, at once. Errors: HandlerError for one that was deployed; others are noted and tried again."""
         self._seen = document.stamp_of(self.path)
-        changes = document.read(self.path)
+        try:
+            changes = document.read(self.path)
+        except StoreError as exc:
+            logger.error("%s", exc)
+            changes = Changes()
         wanted = changes.over(self.models)
         found = await asyncio.gather(*(asyncio.to_thread(self._load, change) for change in wanted.values()))
         for (key, change), result in zip(wanted.items(), found, strict=True):

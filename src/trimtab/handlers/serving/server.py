@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from trimtab._version import __version__
-from trimtab.errors import HandlerError, ImportFailed, PermanentError, SpecError, StoreError
+from trimtab.errors import EventError, HandlerError, ImportFailed, PermanentError, SpecError, StoreError
 from trimtab.handlers.serving import custom, oip, rows, tensors
 from trimtab.handlers.serving.classes import Classes
 from trimtab.handlers.serving.entry import Entry
@@ -31,6 +31,8 @@ from trimtab.runtime.threads import MOST, Threads
 from trimtab.spec import Model, Tracking
 
 _JSON = (b"content-type", b"application/json")
+_BROKEN = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What msgspec raises for a body that is not what it should be."""
 _INFER = frozenset({"infer", "predict", "infer_dict", "predict_dict"})
 _EXTENSIONS = ["binary_tensor_data", "model_repository"]
 
@@ -44,6 +46,8 @@ class Server:
         """Load all models. Errors: SpecError, HandlerError with the traceback of the model that failed."""
         config = context.config
         self.context, self.config = context, config
+        self.threads: Threads | None = None
+        self.tracker: Tracker | None = None
         models = _read("TRIMTAB_MODELS", config.models, list[Model]) or []
         self.tracking: Tracking | None = _read("TRIMTAB_TRACKING", config.tracking, Tracking)
         if self.tracking is not None and config.sink is None and context.emitter is None:
@@ -58,20 +62,24 @@ class Server:
         """Of requests' ids: a new random one for each takes longer than a small model."""
         self.threads = Threads(asyncio.get_running_loop(), self.config.concurrency or MOST)
         await self.repository.enter(self.threads)
-        self.tracker = Tracker(self.context, self.tracking) if self.tracking is not None else None
+        if self.tracking is not None:
+            self.tracker = Tracker(self.context, self.tracking)
 
     async def stop(self) -> None:
         """Stop following the document, and hand over what was tracked."""
         await self.repository.leave()
         if self.tracker is not None:
             await self.tracker.stop()
-        self.threads.close()
+        if self.threads is not None:
+            self.threads.close()
 
     async def __call__(self, event: Event) -> Any:
         """Answer a request."""
         found = route(event.scope["path"])
         if found.place == "model":
             if found.operation in _INFER or (not found.operation and event.scope["method"] == "POST"):
+                if event.scope["method"] != "POST":
+                    raise PermanentError(f"method: found {event.method!r}, allowed: 'POST'", status=405)
                 entry = self.repository.find(found.model, found.version)
                 if entry is None:
                     entry = await self.repository.need(found.model, found.version)
@@ -288,11 +296,11 @@ def _json(entry: Entry, raw: bytes, header: bytes | None, *, numbers: bool) -> t
     if numbers and entry.table_form != "tensors":
         try:
             return None, rows.read_numbers(raw)
-        except msgspec.MsgspecError:
+        except _BROKEN:
             pass  # tensors, or something that is to be looked at value by value
     try:
         asked = oip.read_json(raw)
-    except msgspec.MsgspecError as exc:
+    except _BROKEN as exc:
         entry.table_form = ""
         return None, _any_json(raw, exc)
     entry.table_form = "tensors"
@@ -303,7 +311,7 @@ def _any_json(raw: bytes, why: Exception) -> dict[str, Any]:
     """Read a body that is neither all numbers nor all tensors; what looks like tensors is told what is wrong with them."""
     try:
         body = rows.check_body(parse_json(raw) if raw else b"")
-    except (msgspec.MsgspecError, RecursionError) as exc:
+    except _BROKEN as exc:
         raise PermanentError(f"body: not JSON: {exc}") from exc
     inputs = body.get("inputs")
     if isinstance(inputs, list) and inputs and isinstance(inputs[0], dict) and {"datatype", "shape"} & inputs[0].keys():
@@ -312,11 +320,14 @@ def _any_json(raw: bytes, why: Exception) -> dict[str, Any]:
 
 
 def body_of(event: Event) -> Any:
-    """Give a request's body as a value. Errors: EventError (400)."""
+    """Give a request's body as a value. Errors: PermanentError (400)."""
     if event.envelope is not None:
         return event.body
     content_type = event.headers.get("content-type", "")
-    return decode(event.raw, content_type if "msgpack" in content_type else "application/json")
+    try:
+        return decode(event.raw, content_type if "msgpack" in content_type else "application/json")
+    except EventError as exc:
+        raise PermanentError(str(exc)) from exc
 
 
 def _headers(event: Event) -> tuple[bytes, bytes | None, bool]:
