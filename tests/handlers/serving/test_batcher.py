@@ -150,8 +150,8 @@ def test_short_calls_move_to_the_loop_and_long_ones_do_not() -> None:
                 break
         assert where[0] != here
         assert where[-1] == here
-        assert batcher.estimate(10_000_000) > 0.001
-        await batcher.submit(1, 10_000_000)
+        assert not batcher.is_short(100_000_000)
+        await batcher.submit(1, 100_000_000)
         assert where[-1] != here
 
     run(scene)
