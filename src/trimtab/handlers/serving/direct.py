@@ -71,6 +71,8 @@ async def _tensors(server: Server, entry: Entry, event: Event, asked: Infer, tab
     identity = asked.id or server.identity(event)
     ids = rows.check_ids(asked.parameters, len(table)) if asked.parameters else None
     outputs = await _predict(server, entry, table, identity, ids, began, probabilities="predict_proba" in chosen)
+    if missing := [name for name in chosen if name not in outputs]:
+        raise PermanentError(f"outputs: found {missing[0]!r}, allowed: {', '.join(map(repr, outputs))}")
     return oip.answer(asked, identity, entry.name, entry.version, {name: outputs[name] for name in chosen})
 
 
