@@ -45,7 +45,7 @@ class Inference(Struct, kw_only=True):
     predictions: list[Any]
     """One value a row; a list for each row of a model with several outputs."""
     probabilities: list[list[float | None]] | None = None
-    """For each row the probability of each of `classes`."""
+    """For each row the probability of each of `classes`; what is no number is None."""
     classes: list[Any] | None = None
     ids: list[str]
     """One for each row; a label that arrives later is joined by it."""
@@ -85,13 +85,11 @@ def encode(record: Inference | Label) -> bytes:
     """Write a record as JSON. Errors: TypeError for values that have no JSON form."""
     if isinstance(record, Label):
         return _encode(msgspec.structs.replace(record, labels=_written(record.labels)))
-    probabilities = record.probabilities
     return _encode(
         msgspec.structs.replace(
             record,
             inputs=[_written(column) for column in record.inputs],
             predictions=_written(record.predictions),
-            probabilities=probabilities and [_written(row) for row in probabilities],
         )
     )
 

@@ -73,7 +73,7 @@ class Build(Base):
     """Platforms that the image is built for, such as `linux/amd64`."""
     preload: list[str] | None = None
     """Modules that a warm parent imports before it forks replicas. Without it: those that the handler's file imports at
-    its top and that are installed distributions."""
+    its top and that are installed distributions; for a model server numpy and scikit-learn too."""
 
 
 class KeyRef(Base):
@@ -332,9 +332,9 @@ class Model(Base):
 class Tracking(Base):
     """What is recorded of a model server's traffic. The records go to `spec.sink`."""
 
-    sample: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    sample: Annotated[float, Meta(ge=0.000001, le=1)] = 1.0
     """The share of requests that is recorded, drawn at random."""
-    batch: Annotated[int, Meta(ge=1, le=10_000)] = 200
+    batch: Annotated[int, Meta(ge=1, le=10_000)] = 500
     """Rows of one event at most."""
     age: Duration = "1s"
     """How long a row waits for others, at most 1h; then the event goes out as it is."""

@@ -96,7 +96,10 @@ class Service:
             function = source.with_handler(function, module)
             preload = function.spec.build.preload
             if preload is None:
-                preload = source.heavy_imports(snapshot, module, foreign=python != self.machine.python)
+                foreign = python != self.machine.python
+                preload = source.heavy_imports(snapshot, module, foreign=foreign)
+                if function.spec.kind == "serving":
+                    preload = sorted({*preload, *source.model_server_imports(foreign=foreign)})
             revision = Revision(
                 name=name,
                 function=self.name,

@@ -10,21 +10,41 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from time import perf_counter
-from typing import Any, Generic, TypeVar
+from time import perf_counter, thread_time
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from trimtab.runtime.threads import Threads
 
 Item = TypeVar("Item")
 SHORT = 0.001
-"""Seconds below which a call is made on the loop."""
+"""Seconds of CPU below which a call is made on the loop, and a tenth of the time that it may take there."""
 _REMEMBERED = 5
+
+
+class Cost(NamedTuple):
+    """What a call took: CPU seconds of its thread, seconds by the clock, and how many rows it had.
+
+    The first is the call's own, the second that of a machine that others use and of a lock that threads share; but a
+    call that waits for something takes only the second.
+    """
+
+    cpu: float
+    wall: float
+    rows: int
+
+
+def timed(call: Callable[[], Any], rows: int) -> tuple[Any, Cost]:
+    """Call, and give the result with what it took."""
+    began, spent = perf_counter(), thread_time()
+    result = call()
+    return result, Cost(thread_time() - spent, perf_counter() - began, rows)
 
 
 class Batcher(Generic[Item]):
     """One model's queue. `call` gives one result for each item; it must have no say in what becomes of the others.
 
-    `inline` says whether short calls may be made on the loop: not where a user's code could block. Belongs to one loop.
+    `inline` says whether short calls may be made on the loop: not where a user's code could block. `costs` are those of
+    calls that were made before. Belongs to one loop.
     """
 
     def __init__(
@@ -35,6 +55,7 @@ class Batcher(Generic[Item]):
         size: int = 64,
         wait: float = 0.0,
         inline: bool = False,
+        costs: Sequence[Cost] = (),
     ) -> None:
         self._call, self._threads, self._size, self._wait = call, threads, size, wait
         self._inline = inline
@@ -44,8 +65,8 @@ class Batcher(Generic[Item]):
         self._busy = False
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
         self._due = False
-        self._seen: deque[tuple[float, int]] = deque(maxlen=_REMEMBERED)
-        """Seconds and rows of the last calls."""
+        self._seen: deque[Cost] = deque(costs, maxlen=_REMEMBERED)
+        """Of the last calls."""
         self.calls = self.items = 0
 
     def submit(self, item: Item, rows: int) -> asyncio.Future[Any]:
@@ -57,12 +78,12 @@ class Batcher(Generic[Item]):
             self._schedule()
         return future
 
-    def estimate(self, rows: int) -> float:
-        """Guess the seconds of a call of so many rows: by the quickest of the last, for others are slowed by the machine."""
+    def is_short(self, rows: int) -> bool:
+        """Guess whether a call of so many rows is short: by the quickest of the last, for others met with something."""
         if not self._seen:
-            return SHORT
-        quickest = min(seconds for seconds, _ in self._seen)
-        return max(quickest, rows * min(seconds / seen for seconds, seen in self._seen))
+            return False
+        cpu = max(min(cost.cpu for cost in self._seen), rows * min(cost.cpu / cost.rows for cost in self._seen))
+        return cpu < SHORT and min(cost.wall for cost in self._seen) < 10 * SHORT
 
     def _schedule(self) -> None:
         """See that the queue is looked at: at once where it is full or nobody is to wait, else when the wait is over."""
@@ -79,13 +100,12 @@ class Batcher(Generic[Item]):
         taken = self._take()
         if not taken:
             return
-        if self._inline and self.estimate(sum(rows for _, rows, _ in taken)) < SHORT:
-            began = perf_counter()
-            results = self._run([item for item, _, _ in taken])
-            self._end(taken, results, perf_counter() - began)
+        items, rows = [item for item, _, _ in taken], max(1, sum(rows for _, rows, _ in taken))
+        if self._inline and self.is_short(rows):
+            self._end(taken, *timed(lambda: self._run(items), rows))
             return
         self._busy = True
-        call = self._threads.call(self._timed, [item for item, _, _ in taken])
+        call = self._threads.call(timed, lambda: self._run(items), rows)
         call.add_done_callback(lambda done: self._ended(taken, done))
 
     def _take(self) -> list[tuple[Item, int, asyncio.Future[Any]]]:
@@ -100,18 +120,14 @@ class Batcher(Generic[Item]):
                 rows += entry[1]
         return taken
 
-    def _timed(self, items: Sequence[Item]) -> tuple[Sequence[Any], float]:
-        began = perf_counter()
-        return self._run(items), perf_counter() - began
-
     def _run(self, items: Sequence[Item]) -> Sequence[Any]:
         """Call with all; when that fails, with each alone, so that a bad one fails nobody else."""
         try:
             results = self._call(items)
             if len(results) == len(items):
                 return results
-            failed: Exception = RuntimeError(f"{len(results)} results for {len(items)} requests")
-        except Exception as exc:
+            failed: BaseException = RuntimeError(f"{len(results)} results for {len(items)} requests")
+        except (Exception, SystemExit) as exc:  # a model that exits is a model that failed
             failed = exc
         return [failed] if len(items) == 1 else [self._run([item])[0] for item in items]
 
@@ -119,15 +135,15 @@ class Batcher(Generic[Item]):
         self._busy = False
         error = done.exception() if not done.cancelled() else asyncio.CancelledError()
         if error is not None:
-            results, seconds = [error] * len(taken), SHORT
+            self._end(taken, [error] * len(taken), None)
         else:
-            results, seconds = done.result()
-        self._end(taken, results, seconds)
+            self._end(taken, *done.result())
 
-    def _end(self, taken: Any, results: Sequence[Any], seconds: float) -> None:
+    def _end(self, taken: Any, results: Sequence[Any], cost: Cost | None) -> None:
         self.calls += 1
         self.items += len(taken)
-        self._seen.append((seconds, sum(rows for _, rows, _ in taken)))
+        if cost is not None:
+            self._seen.append(cost)
         for (_, _, future), result in zip(taken, results, strict=True):
             if future.done():
                 continue

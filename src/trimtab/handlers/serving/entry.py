@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from trimtab.errors import HandlerError, ImportFailed, TrimtabError
-from trimtab.handlers.serving.batcher import Batcher
+from trimtab.handlers.serving.batcher import Batcher, Cost, timed
 from trimtab.handlers.serving.classes import Classes
 from trimtab.handlers.serving.document import Change
 from trimtab.handlers.serving.model import ModelServer
@@ -17,6 +16,9 @@ from trimtab.runtime.load import frames
 from trimtab.runtime.threads import Threads
 from trimtab.spec import MicroBatch
 from trimtab.spec.quantity import seconds
+
+_WARM = 3
+"""Predictions before the first request: the first one imports what is imported late."""
 
 
 class Entry:
@@ -32,7 +34,7 @@ class Entry:
         self.batcher: Batcher[Any] | None = None
         self.requests = self.failures = self.rows = 0
         self.seconds = 0.0
-        self.since = time.time()
+        self.costs: list[Cost] = []
 
     @property
     def uri(self) -> str:
@@ -46,17 +48,18 @@ class Entry:
         return hasattr(self.server, "predict_table")
 
     def warm(self) -> None:
-        """Have the built-in class make a first prediction. Zeros may be nothing to a model: a request will tell."""
+        """Have the built-in class make its first predictions. Zeros may be nothing to a model: a request will tell."""
         if self.built_in:
+            server: Any = self.server
             with contextlib.suppress(Exception):
-                self.server.warm()  # type: ignore[attr-defined]
+                self.costs = [timed(server.warm, 1)[1] for _ in range(_WARM)]
 
     def open(self, threads: Threads) -> None:
         """Make what belongs to this process."""
         self.batcher = None
         declared = self.model.batch
         if self.built_in:
-            self.batcher = _batcher(declared or MicroBatch(), self._tables, threads, inline=True)
+            self.batcher = _batcher(declared or MicroBatch(), self._tables, threads, inline=True, costs=self.costs)
         elif declared is not None and declared.size > 1:
             self.batcher = _batcher(declared, self._requests, threads, inline=False)
 
@@ -84,8 +87,11 @@ class Entry:
         return tables.split_any(self.server.predict(together), [len(item["inputs"]) for item in items])
 
 
-def _batcher(declared: MicroBatch, call: Any, threads: Threads, *, inline: bool) -> Batcher[Any]:
-    return Batcher(call, threads, size=declared.size, wait=seconds(declared.wait), inline=inline)
+def _batcher(
+    declared: MicroBatch, call: Any, threads: Threads, *, inline: bool, costs: Sequence[Cost] = ()
+) -> Batcher[Any]:
+    wait = seconds(declared.wait)
+    return Batcher(call, threads, size=declared.size, wait=wait, inline=inline, costs=costs)
 
 
 def load(change: Change, classes: Classes, context: Context) -> Entry:

@@ -6,7 +6,7 @@ DataFrame where some are not (or the model looks columns up by name), or a list 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -72,7 +72,7 @@ class Features:
         if not isinstance(inputs, list | np.ndarray) or len(inputs) == 0:
             raise _refuse("inputs", inputs, "a list of rows, at least one")
         if columns is not None:
-            return self.records([dict(zip(columns, _row(row, at), strict=False)) for at, row in enumerate(inputs)])
+            return self.records(list(_under(columns, inputs)))
         if self.count is None:
             return self._unknown(inputs)
         if self.numeric and (found := _numbers(inputs)) is not None and found.ndim == 2 and not _holds_bool(inputs):
@@ -85,6 +85,8 @@ class Features:
 
     def records(self, inputs: Sequence[Any]) -> Table:
         """Read rows that are mappings from names to values, in any order."""
+        if len(inputs) == 0:
+            raise _refuse("inputs", inputs, "a list of rows, at least one")
         if self.names is None:
             raise _refuse("inputs", inputs[0], "rows as lists: the names of this model's features are not known")
         wanted = set(self.names)
@@ -228,6 +230,17 @@ def _numbers(inputs: Any) -> np.ndarray[Any, Any] | None:
     except (ValueError, OverflowError):
         return None
     return found.astype(np.float64, copy=False) if found.dtype.kind in "iuf" else None
+
+
+def _under(columns: Any, inputs: Any) -> Iterator[dict[str, Any]]:
+    """Put the request's own column names over its rows."""
+    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+        raise _refuse("columns", columns, "a list of names")
+    for at, found in enumerate(inputs):
+        row = _row(found, at)
+        if len(row) != len(columns):
+            raise PermanentError(f"inputs[{at}]: found {len(row)} values, allowed: {len(columns)}, as columns has")
+        yield dict(zip(columns, row, strict=True))
 
 
 def _holds_bool(inputs: Any) -> bool:

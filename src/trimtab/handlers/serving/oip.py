@@ -47,7 +47,7 @@ def read(raw: bytes, header: bytes | None) -> tuple[Infer, dict[str, Any]]:
     length = _length(header, raw)
     try:
         asked = read_json(raw[:length])
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise PermanentError(f"body: not an inference request: {exc}") from exc
     return asked, arrays(asked, memoryview(raw)[length:])
 

@@ -59,9 +59,7 @@ class Repository:
 
     async def begin(self) -> None:
         """Load all models, at once. Errors: HandlerError for one that was deployed; others are noted and tried again."""
-        documents = open_documents(self.state)
-        changes, self._seen = document.read(documents, self.name)
-        documents.close()  # a forked worker opens its own
+        changes = await asyncio.to_thread(self._first)
         self.routes = changes.routes
         wanted = changes.over(self.models)
         found = await asyncio.gather(*(asyncio.to_thread(self._load, change) for change in wanted.values()))
@@ -73,13 +71,26 @@ class Repository:
             else:
                 raise result
 
+    def _first(self) -> Changes:
+        """Read the document before any worker is forked, each of which opens its own. Without it: what was deployed."""
+        try:
+            documents = open_documents(self.state)
+            try:
+                changes, self._seen = document.read(documents, self.name)
+            finally:
+                documents.close()
+        except StoreError as exc:
+            logger.error("%s", exc)
+            return Changes()
+        return changes
+
     async def enter(self, threads: Threads) -> None:
         """Belong to this process and its loop from now on, and watch the document."""
         self._threads, self._turn = threads, asyncio.Lock()
-        self._documents = await threads.call(open_documents, self.state)
         for entry in self.entries.values():
             await threads.call(entry.warm)
             entry.open(threads)
+        await self.follow()  # a worker that takes another's place was forked from what was there at the start
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     async def leave(self) -> None:
@@ -151,8 +162,7 @@ class Repository:
                 raise result
             if result.server.artifact is not None:
                 model = msgspec.structs.replace(model, path=result.uri)  # the same version everywhere
-        assert self._documents is not None
-        await self._call(document.change, self._documents, self.name, lambda changes: changes.with_change(key, model))
+        await self._call(self._write, key, model)
         await self.follow()
 
     async def follow(self) -> None:
@@ -219,9 +229,17 @@ class Repository:
             except Exception:
                 logger.exception("the models document cannot be followed")
 
+    def _open(self) -> Documents:
+        """Open the documents; where they cannot be reached now, that is tried at every look, and models are served."""
+        if self._documents is None:
+            self._documents = open_documents(self.state)
+        return self._documents
+
     def _read(self) -> tuple[Changes, int]:
-        assert self._documents is not None
-        return document.read(self._documents, self.name)
+        return document.read(self._open(), self.name)
+
+    def _write(self, key: str, model: Model | None) -> None:
+        document.change(self._open(), self.name, lambda changes: changes.with_change(key, model))
 
     async def _call(self, function: Any, *arguments: Any) -> Any:
         assert self._threads is not None

@@ -86,9 +86,11 @@ class Tracker:
     def record(self, entry: Entry, row: Row) -> None:
         """Keep a request that was answered."""
         found = self._of(entry)
+        table = row.table
+        rows = len(table)
         found.taken.append(row)
-        found.rows += len(row)
-        found.size += getattr(row.table, "nbytes", 0) or 64 * len(row)
+        found.rows += rows
+        found.size += table.nbytes if type(table) is np.ndarray else 64 * rows
         if found.rows >= self.tracking.batch or found.size >= _LARGE:
             self._hand_over(entry.key)
 
@@ -148,7 +150,7 @@ class Tracker:
         most = self.tracking.batch
         errors, part, rows = found.errors, list[Row](), 0
         for row in found.taken:
-            for piece in _pieces(row, most):
+            for piece in (row,) if len(row.table) <= most else _pieces(row, most):
                 if part and (rows + len(piece) > most or not _alike(piece.table, part[0].table)):
                     emitter.emit(to_event(self._inference(found.entry, part, errors)))
                     errors, part, rows = 0, [], 0
@@ -166,6 +168,8 @@ class Tracker:
         artifact = entry.server.artifact
         context = self._context
         counts = [len(row.table) for row in rows]
+        requests = _repeated([row.request for row in rows], counts)
+        single = len(requests) == len(rows) and not any(row.ids for row in rows)
         return Inference(
             endpoint=f"{context.function}/{entry.key}",
             model=entry.uri,
@@ -178,8 +182,8 @@ class Tracker:
             predictions=_joined([row.predictions for row in rows]),
             probabilities=_probabilities(entry.server, table, rows),
             classes=getattr(entry.server, "classes", None),
-            ids=[identity for row in rows for identity in _ids(row)],
-            requests=_repeated([row.request for row in rows], counts),
+            ids=requests if single else [identity for row in rows for identity in _ids(row)],
+            requests=requests,
             latency_us=_repeated([row.latency_us for row in rows], counts),
             times=_repeated([row.time for row in rows], counts),
             sample=self.tracking.sample,
@@ -200,8 +204,6 @@ def _probabilities(server: Any, table: Any, rows: list[Row]) -> list[list[float 
 
 def _pieces(row: Row, most: int) -> list[Row]:
     """Cut a request of more rows than an event holds."""
-    if len(row) <= most:
-        return [row]
     ids = _ids(row)
     return [
         Row(
