@@ -83,3 +83,16 @@ def test_the_reference_beside_a_file_is_found(tmp_path: Path) -> None:
     assert lookup(model) == (REFERENCE, "")
     Path(f"{model}.reference.json").write_bytes(b"{}")
     assert lookup(model)[1].startswith("this is no reference of a model: ")
+
+
+def test_every_public_name_of_the_monitor_is_there_and_is_no_module() -> None:
+    import types
+
+    import trimtab.handlers.monitor as package
+
+    for name in package.__all__:
+        getattr(package, name)
+    for name in package.__all__:
+        assert not isinstance(getattr(package, name), types.ModuleType), name
+    with pytest.raises(AttributeError, match=r"^module 'trimtab.handlers.monitor' has no attribute 'Moniter'$"):
+        package.Moniter  # noqa: B018
