@@ -35,7 +35,7 @@ def level(value: Any, dtype: str = "") -> str | None:
         return str(bool(value))
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         value = int(value)
-    return _bounded(_text(value))
+    return bounded(_text(value))
 
 
 def tally(values: Iterable[Any], dtype: str = "") -> tuple[Counter[str], int]:
@@ -73,5 +73,6 @@ def _text(value: Any) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-def _bounded(text: str) -> str:
+def bounded(text: str) -> str:
+    """Shorten a long text so that it stays one of its own."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 17]}…{rank(text):016x}"

@@ -67,15 +67,13 @@ class Sketch:
         self.rows += rows
 
     def merge(self, other: Sketch) -> Sketch:
-        """Add up two sketches of one reference; neither is changed. Errors: DataError."""
+        """Add up two sketches of one reference; neither is changed. The smaller one of two samples sets its size.
+
+        Errors: DataError.
+        """
         if self.reference.digest != other.reference.digest:
             raise DataError(
                 f"sketches of different references cannot be merged: {self.reference.digest} and {other.reference.digest}"
-            )
-        if self.reservoir.capacity != other.reservoir.capacity:
-            raise DataError(
-                f"sketches that keep {self.reservoir.capacity} and {other.reservoir.capacity} rows cannot be merged; "
-                "make them with the same sample"
             )
         merged = {name: _merged(found, other.columns[name]) for name, found in self.columns.items()}
         return Sketch(self.reference, merged, self.reservoir.merge(other.reservoir), self.rows + other.rows)

@@ -105,7 +105,10 @@ class Monitor:
             self._sweep(now)
         if now - self._compacted >= COMPACT:
             self._compacted = now
-            self.compact()
+            try:
+                self.compact()
+            except StoreError as exc:
+                logger.error("the log is not compacted: %s", exc)
 
     def compact(self) -> int:
         """Make one file of each hour of the log that is over; give how many hours changed. Errors: StoreError."""

@@ -103,7 +103,8 @@ class Worker:
             hours.setdefault((digest, _hour(time)), []).extend(records)
         for (digest, hour), records in hours.items():
             table = logtable.inferences(documents.reference(digest), records)
-            self._log.write("inference", name, hour, f"{claim.name}-{digest[:8]}", table)
+            if table.num_rows:  # a record of failed requests alone has none
+                self._log.write("inference", name, hour, f"{claim.name}-{digest[:8]}", table)
         labels: dict[float, list[tuple[str, Label]]] = {}
         for event in events:
             if isinstance(event.record, Label):
