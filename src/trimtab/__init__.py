@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trimtab.artifacts.dataitem import DataItem, get_dataitem
     from trimtab.artifacts.models import load_model
     from trimtab.errors import PermanentError, SpecError, TemporaryError, TrimtabError
+    from trimtab.handlers.serving.model import ModelServer, V2ModelServer
     from trimtab.project.function import FunctionHandle, code_to_function, import_function, new_function
     from trimtab.project.mounts import mount_configmap, mount_hostpath, mount_pvc, mount_secret, set_env_variables
     from trimtab.project.project import Project, get_or_create_project, load_project
@@ -33,12 +34,14 @@ __all__ = [
     "EventTrigger",
     "Function",
     "FunctionHandle",
+    "ModelServer",
     "PermanentError",
     "Project",
     "Response",
     "SpecError",
     "TemporaryError",
     "TrimtabError",
+    "V2ModelServer",
     "__version__",
     "code_to_function",
     "get_dataitem",
@@ -59,6 +62,7 @@ _HOMES = {
     "trimtab.artifacts.dataitem": ("DataItem", "get_dataitem"),
     "trimtab.artifacts.models": ("load_model",),
     "trimtab.errors": ("PermanentError", "SpecError", "TemporaryError", "TrimtabError"),
+    "trimtab.handlers.serving.model": ("ModelServer", "V2ModelServer"),
     "trimtab.project.function": ("FunctionHandle", "code_to_function", "import_function", "new_function"),
     "trimtab.project.mounts": (
         "mount_configmap",

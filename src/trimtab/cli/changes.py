@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
-from msgspec import Struct
+from msgspec import Struct, ValidationError, convert
 from msgspec.structs import replace
 
-from trimtab.spec import CronTrigger, EnvVar, EventTrigger, Function, FunctionSpec, Sink, Trigger
+from trimtab.spec import CronTrigger, EnvVar, EventTrigger, Function, FunctionSpec, Model, Sink, Tracking, Trigger
+from trimtab.spec.explain import explain
 from trimtab.spec.scalars import as_label
 
 
@@ -31,13 +32,15 @@ class Changes(Struct, frozen=True, kw_only=True):
     on: tuple[str, ...] = ()
     filter: tuple[str, ...] = ()
     sink: str | None = None
+    model: tuple[tuple[str, str], ...] = ()
+    track: bool = False
 
     def apply(self, function: Function) -> Function:
         """Give the function with these changes: values replace, variables are set by name, triggers are added."""
         spec = function.spec
         spec = replace(
             spec,
-            kind=self.kind or spec.kind,
+            kind=self.kind or ("serving" if self.model else spec.kind),
             handler=self._handler(spec),
             build=replace(spec.build, requirements=[*spec.build.requirements, *self._requirements()]),
             env=self._env(spec.env),
@@ -45,7 +48,11 @@ class Changes(Struct, frozen=True, kw_only=True):
             timeouts=replace(spec.timeouts, request=self.timeout or spec.timeouts.request),
             triggers=[*spec.triggers, *self._triggers(spec.triggers)],
             sink=_sink(self.sink) if self.sink else spec.sink,
+            models=self.models(spec.models),
         )
+        if self.track:
+            spec.tracking = spec.tracking or Tracking()
+            spec.sink = spec.sink or Sink(broker="default")
         before = function.metadata
         metadata = replace(before, name=self.name or before.name, project=self.project or before.project)
         return replace(function, metadata=metadata, spec=spec)
@@ -66,6 +73,12 @@ class Changes(Struct, frozen=True, kw_only=True):
         given = dict(self.env)
         kept = [variable for variable in before if variable.name not in given]
         return [*kept, *(EnvVar(name=name, value=value) for name, value in given.items())]
+
+    def models(self, before: list[Model]) -> list[Model]:
+        """Give the models with those of the flags, each in place of the one of its key."""
+        given = [_model(key, path) for key, path in self.model]
+        kept = [model for model in before if model.key not in {each.key for each in given}]
+        return [*kept, *given]
 
     def _triggers(self, before: list[Trigger]) -> list[Trigger]:
         names = Names(trigger.name for trigger in before)
@@ -104,6 +117,14 @@ def _exact(text: str, names: Names) -> EventTrigger:
         attributes[name.strip()] = value
     first = attributes.get("type") or next(iter(attributes.values()))
     return EventTrigger(name=names.new(as_label(f"on-{first}", limit=40)), filters=[{"exact": attributes}])
+
+
+def _model(key: str, path: str) -> Model:
+    document = {"key": key, "path": path if "://" in path else str(Path(path).absolute())}
+    try:
+        return convert(document, Model)
+    except ValidationError as error:
+        raise click.BadParameter(str(explain(document, Model, "model") or error), param_hint="--model") from error
 
 
 def _sink(text: str) -> Sink:

@@ -155,14 +155,22 @@ _FUNCTION: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--filter", multiple=True, metavar="CESQL", help="Call it with the events this expression selects. Repeatable."
     ),
-    click.option("--sink", metavar="BROKER|URL", help="Where context.emit sends events."),
+    click.option("--sink", metavar="BROKER|URL", help="Where context.emit and tracking send events."),
+    click.option(
+        "--model",
+        multiple=True,
+        type=pair,
+        metavar="KEY[:VERSION]=PATH",
+        help="A model of a model server: a file, a store:// URI or an https URL. Repeatable.",
+    ),
+    click.option("--track", is_flag=True, help="Record what models are asked and answer, as events to the sink."),
 )
 
 
 def function_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What `deploy`, `dev` and `export` can set on a function; arrives as one `Changes`, `changes`."""
     texts = ("name", "project", "kind", "handler", "timeout", "timezone", "sink")
-    lists = ("requirements", "env", "cron", "on", "filter")
+    lists = ("requirements", "env", "cron", "on", "filter", "model", "track")
     return add_options(scale_options(gather(command, "changes", _changes, (*texts, *lists, "scale"))), _FUNCTION)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from msgspec.structs import replace
@@ -10,6 +11,9 @@ from msgspec.structs import replace
 from trimtab.cli import output as out
 from trimtab.spec import Function, FunctionSpec, Metadata, Source
 from trimtab.spec.scalars import as_label
+
+if TYPE_CHECKING:
+    from trimtab.cli.changes import Changes
 
 CODE = {".py", ".ipynb"}
 DOCUMENTS = {".yaml", ".yml", ".json"}
@@ -29,6 +33,14 @@ def read(source: str, leftovers: list[str] | None = None) -> Function:
     if path.suffix in DOCUMENTS and not handler:
         return _document(path, leftovers)
     raise _bad(f"{source!r} is neither FILE.py[:handler], a folder (see --handler), nor a function.yaml or .json")
+
+
+def models_only(changes: Changes) -> Function:
+    """Give a model server that has no code of its own. Errors: click.UsageError where nothing says that it is one."""
+    if not changes.model or changes.kind not in (None, "serving"):
+        raise click.UsageError("name a SOURCE, or the models of a model server: --model KEY=PATH")
+    name = as_label(changes.model[0][0].partition(":")[0])
+    return Function(metadata=Metadata(name=name), spec=FunctionSpec(kind="serving"))
 
 
 def split(source: str) -> tuple[Path, str]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from trimtab.spec import Function, Scale, TrafficTarget
+from trimtab.spec import Function, Model, Scale, TrafficTarget
 from trimtab.triggers.abc import Firing
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Deployment",
     "Firing",
     "FunctionInfo",
+    "ModelChange",
     "Progress",
     "RevisionInfo",
     "RunInfo",
@@ -63,6 +64,13 @@ class RevisionInfo(Struct, kw_only=True):
     percent: int = 0
     urls: dict[str, str] = {}
     replicas: int = 0
+
+
+class ModelChange(Struct, kw_only=True):
+    """A change of one model of a function that runs: what it was before, and the number of the change, which grows."""
+
+    before: Model | None = None
+    stamp: int
 
 
 class TriggerInfo(Struct, kw_only=True):
@@ -160,6 +168,14 @@ class Target(ABC):
     @abstractmethod
     def rollback(self, name: str, revision: str | None = None) -> FunctionInfo:
         """Send all traffic to `revision` (None: the ready one before the one that serves most)."""
+
+    @abstractmethod
+    def change_model(self, name: str, key: str, model: Model | None) -> ModelChange:
+        """Have a model server that runs serve `model` under `key`, or (None) no model of that key.
+
+        Every replica of the revisions that take traffic follows, and those that start later do. Returns before they have.
+        Errors: Conflict for a function that is no model server.
+        """
 
     @abstractmethod
     def logs(

@@ -53,10 +53,20 @@ def loaded(spec: FunctionSpec, *, job: bool = False) -> Iterator[Loaded]:
     """
     from trimtab.runtime.load import load
 
+    with located(spec) as (handler, folder):
+        yield load(handler, folder, job=job)
+
+
+@contextmanager
+def located(spec: FunctionSpec) -> Iterator[tuple[str, Path]]:
+    """Give the handler and the folder it is in, to be loaded afresh, with the environment as `loaded` has it.
+
+    Errors: SpecError (no code here).
+    """
     with _environment(spec), TemporaryDirectory(prefix="trimtab-") as scratch:
         handler, folder = _located(spec, Path(scratch))
         sys.modules.pop(handler.partition(":")[0], None)  # what an earlier load left: the file may have changed
-        yield load(handler, folder, job=job)
+        yield handler, folder
 
 
 def _located(spec: FunctionSpec, scratch: Path) -> tuple[str, Path]:
@@ -65,6 +75,8 @@ def _located(spec: FunctionSpec, scratch: Path) -> tuple[str, Path]:
         module = module or "handler"
         (scratch / f"{module}.py").write_text(spec.source.code, "utf-8")
         return f"{module}:{name}" if name else module, scratch
+    if not has_source(spec) and spec.kind == "serving":
+        return "", scratch
     if not has_source(spec) or spec.source.path is None:
         raise SpecError("spec.source", spec.source.git, "a path or code, to run in this process")
     path = check_file(spec.source.path)

@@ -88,6 +88,7 @@ class App:
     async def _begin(self) -> None:
         if self.context.emitter is not None:
             self.context.emitter.start()
+        await self.life.enter(self._threads)
         if self.loaded.flavour == "asgi":
             self.lifespan = Lifespan(self.loaded.call)
             await self.lifespan.start()
@@ -133,7 +134,7 @@ class App:
                 answer = refused
             else:
                 entered = True
-                call, wanted = read(scope, body)
+                call, wanted = read(scope, body, raw=self.loaded.raw)
                 if isinstance(call, Event):
                     answer = await self._answer(call, wanted, task)
                 elif isinstance(call, Answer):

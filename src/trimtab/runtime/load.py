@@ -15,6 +15,7 @@ import importlib
 import importlib.util
 import inspect
 import linecache
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from trimtab.runtime.invoke import code_of
 _USUAL = ("handler", "main", "handle", "new", "app")
 """Names that are looked for, in this order, when the spec names a module alone."""
 _CONTEXT = ("context", "ctx", "_context", "_ctx", "_")
-_RUNTIME = str(Path(__file__).parent)
+_OURS = f"{Path(__file__).parent.parent}{os.sep}"
 _MACHINERY = str(Path(importlib.__file__).parent)
 
 
@@ -48,6 +49,8 @@ class Loaded(Struct, kw_only=True):
     init: Callable[..., Any] | None = None
     instance: Any = None
     name: str = ""
+    raw: bool = False
+    """The handler reads bodies itself: it gets the bytes, whatever their content type."""
 
 
 def load(handler: str, directory: Path, *, job: bool = False) -> Loaded:
@@ -59,14 +62,16 @@ def load(handler: str, directory: Path, *, job: bool = False) -> Loaded:
     location, _, name = handler.partition(":")
     if not location:
         raise ModuleMissing("no handler is named: give module:name, or a file")
-    module = _module(location, directory.absolute())
+    module = load_module(location, directory)
     found = _named(module, name) if name else _usual(module)
     if job and callable(found[1]):
         return Loaded(flavour="event", call=found[1], name=found[0])
     return _classify(found[1], found[0], module)
 
 
-def _module(location: str, folder: Path) -> ModuleType:
+def load_module(location: str, directory: Path) -> ModuleType:
+    """Import a module, or a file, that `directory` holds. Errors: as `load`."""
+    folder = directory.absolute()
     name, file = location, _file(location, folder)
     if location.endswith(".py"):
         file = folder / location
@@ -143,7 +148,7 @@ def frames(exc: BaseException) -> str:
 
 
 def _is_ours(filename: str) -> bool:
-    return filename.startswith(("<frozen importlib", _MACHINERY, _RUNTIME))
+    return filename.startswith(("<frozen importlib", _MACHINERY, _OURS))
 
 
 def _named(module: ModuleType, name: str) -> tuple[str, Any]:
@@ -202,7 +207,8 @@ def _classify(found: Any, name: str, module: ModuleType) -> Loaded:
     if len(parameters) not in (1, 2):
         wanted = "(context, event), (event) or (scope, receive, send)"
         raise NameMissing(f"{module.__name__}:{name} takes ({', '.join(parameters)}); a handler takes {wanted}")
-    return Loaded(flavour="event", call=found, arity=len(parameters), init=init, instance=instance, name=name)
+    raw = getattr(instance, "raw_body", False) is True
+    return Loaded(flavour="event", call=found, arity=len(parameters), init=init, instance=instance, name=name, raw=raw)
 
 
 def _make(factory: Callable[[], Any], module: ModuleType, name: str) -> Any:

@@ -17,6 +17,7 @@ from trimtab.spec.plain import join, plain
 from trimtab.spec.quantity import duration
 from trimtab.spec.scalars import LABEL
 from trimtab.spec.schedule import check_schedule, check_zone
+from trimtab.spec.serving import check_serving
 from trimtab.spec.types import (
     CronTrigger,
     EnvVar,
@@ -70,6 +71,7 @@ def check(function: Function) -> Function:
     _volumes(spec.volumes)
     _triggers(spec.triggers)
     _sink(spec.sink)
+    check_serving(spec)
     check_traffic(spec.traffic)
     return function
 
@@ -108,7 +110,7 @@ def _code(spec: FunctionSpec) -> None:
     given = [name for name in ("path", "code", "git") if getattr(spec.source, name) is not None]
     if len(given) > 1:
         raise SpecError("spec.source", " and ".join(given), "one of path, code and git")
-    if not given and spec.build.image is None:
+    if not given and spec.build.image is None and spec.kind != "serving":
         raise SpecError("spec.source", NOTHING, "one of path, code and git (or spec.build.image)")
     for name in given:
         if not getattr(spec.source, name).strip():

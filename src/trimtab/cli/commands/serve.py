@@ -6,27 +6,39 @@ import os
 
 import click
 
+from trimtab.cli.options import pair
+
 
 @click.command()
-@click.argument("source", metavar="FILE[:NAME]")
+@click.argument("source", metavar="[FILE[:NAME]]", required=False)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", type=click.IntRange(0, 65535), envvar="PORT", default=8080, show_default=True, show_envvar=True)
 @click.option("--kind", type=click.Choice(["http", "serving"]), help="What kind of function it is.")
 @click.option("--concurrency", type=click.IntRange(min=0), help="Requests worked on at a time; 0 = no limit.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that share the socket.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds a request may take; 0 = no limit.")
+@click.option(
+    "--model",
+    multiple=True,
+    type=pair,
+    metavar="KEY[:VERSION]=PATH",
+    help="A model to serve (default: TRIMTAB_MODELS). Repeatable.",
+)
+@click.option("--track", is_flag=True, help="Record what models are asked and answer (default: TRIMTAB_TRACKING).")
 @click.option("--sink", metavar="URL", help="Where context.emit sends events (default: K_SINK).")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least level that is logged."
 )
 def serve(
-    source: str,
+    source: str | None,
     host: str,
     port: int,
     kind: str | None,
     concurrency: int | None,
     workers: int | None,
     timeout: float | None,
+    model: tuple[tuple[str, str], ...],
+    track: bool,
     sink: str | None,
     log_level: str | None,
 ) -> None:
@@ -38,19 +50,17 @@ def serve(
     \b
     trimtab serve hello.py
     trimtab serve hello.py:greet --port 9000 --concurrency 1
+    trimtab serve --model rf=model.pkl
     """
-    from trimtab.cli.source import CODE, split
-
-    path, name = split(source)
-    if path.suffix not in CODE:
-        raise click.BadParameter(f"{source!r} is not FILE.py[:NAME]", param_hint="SOURCE")
     from msgspec.structs import replace
 
     from trimtab.runtime.config import from_environ
     from trimtab.runtime.replica import serve as run
 
     given = {
-        "kind": kind,
+        "kind": kind or ("serving" if model else None),
+        "models": _models(model),
+        "tracking": "{}" if track else None,
         "concurrency": concurrency,
         "workers": workers,
         "request_timeout": timeout,
@@ -59,8 +69,31 @@ def serve(
     }
     config = replace(
         from_environ(os.environ),
-        handler=f"{path.name}:{name}" if name else path.name,
-        directory=str(path.parent),
+        **_handler(source, model),
         **{option: value for option, value in given.items() if value is not None},
     )
     raise click.exceptions.Exit(run(config, host, port))
+
+
+def _handler(source: str | None, models: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Say where the code is; a model server needs none, and an image's environment may name its own."""
+    from trimtab.cli.source import CODE, split
+
+    if source is None:
+        if models or os.environ.get("TRIMTAB_MODELS") or os.environ.get("TRIMTAB_HANDLER"):
+            return {}
+        raise click.UsageError("name FILE.py[:NAME], or models: --model KEY=PATH")
+    path, name = split(source)
+    if path.suffix not in CODE:
+        raise click.BadParameter(f"{source!r} is not FILE.py[:NAME]", param_hint="SOURCE")
+    return {"handler": f"{path.name}:{name}" if name else path.name, "directory": str(path.parent)}
+
+
+def _models(given: tuple[tuple[str, str], ...]) -> str | None:
+    if not given:
+        return None
+    import msgspec
+
+    from trimtab.cli.changes import Changes
+
+    return msgspec.json.encode(Changes(model=given).models([])).decode()

@@ -23,8 +23,8 @@ import uvloop
 
 from trimtab._version import __version__
 from trimtab.config import Settings, settings
-from trimtab.deploy.abc import FunctionInfo, Stage
-from trimtab.deploy.local import listener, sockets
+from trimtab.deploy.abc import FunctionInfo, ModelChange, Stage
+from trimtab.deploy.local import listener, models, sockets
 from trimtab.deploy.local.autoscale import SAMPLE_INTERVAL, TICK_INTERVAL
 from trimtab.deploy.local.events import Events
 from trimtab.deploy.local.listener import Progress
@@ -33,7 +33,7 @@ from trimtab.deploy.local.runs import Runs
 from trimtab.deploy.local.service import Service
 from trimtab.deploy.local.store import Store
 from trimtab.errors import NotFound, TargetError
-from trimtab.spec import Function, Source, TrafficTarget, from_dict
+from trimtab.spec import Function, Model, Source, TrafficTarget, from_dict
 
 logger = logging.getLogger("trimtab.daemon")
 
@@ -163,6 +163,7 @@ class Daemon:
             "delete": self.delete,
             "traffic": self.traffic,
             "rollback": self.rollback,
+            "change_model": self.change_model,
             "run": self.run_job,
             "runs": self.list_runs,
             "cancel": self.cancel,
@@ -202,7 +203,7 @@ class Daemon:
 
     async def deploy(self, arguments: dict[str, Any], progress: Progress) -> Any:
         """Deploy a function."""
-        function = from_dict(arguments["function"])
+        function = await asyncio.to_thread(models.pinned, from_dict(arguments["function"]))
         self.events.check(function)
         name = function.metadata.name
         new = name not in self.services
@@ -241,6 +242,14 @@ class Daemon:
         await self.events.remove(service.name)
         del self.services[service.name]
         await service.delete(self.machine.folder)
+
+    async def change_model(self, arguments: dict[str, Any], _progress: Progress) -> Any:
+        """Change one model of a function that runs."""
+        service = self.service(arguments["name"])
+        model: Model | None = msgspec.convert(arguments["model"], type=Model | None)
+        model = None if model is None else await asyncio.to_thread(models.pin, model)
+        before, stamp = await service.change_model(arguments["key"], model)
+        return msgspec.to_builtins(ModelChange(before=before, stamp=stamp))
 
     async def traffic(self, arguments: dict[str, Any], _progress: Progress) -> Any:
         """Split a function's traffic."""

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -30,6 +31,15 @@ logger = logging.getLogger("trimtab.machine")
 
 _INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "TRIMTAB_HOME")
 _PREFIXES = ("OPENBLAS_", "OMP_", "MKL_", "SSL_CERT_")
+
+
+def _seen(path: str | None) -> tuple[str, int, int] | None:
+    """Tell one content of a model's file from another without reading it: a new one makes a new revision."""
+    try:
+        found = Path(path or "").stat()
+    except OSError:
+        return None
+    return str(path), found.st_size, found.st_mtime_ns
 
 
 class Machine:
@@ -52,7 +62,8 @@ class Machine:
     def digest(self, function: Function, snapshot: Snapshot) -> str:
         """Name the function by all that makes a revision: its spec (without where the code came from), code, runtime."""
         spec = msgspec.structs.replace(function.spec, source=type(function.spec.source)())
-        document = msgspec.json.encode([function.metadata, spec], order="deterministic")
+        seen = [_seen(model.path) for model in spec.models]
+        document = msgspec.json.encode([function.metadata, spec, *seen], order="deterministic")
         return hashlib.sha256(b"\0".join([document, snapshot.digest().encode(), __version__.encode()])).hexdigest()
 
     async def interpreter(self, function: Function, folder: Path) -> str:
@@ -127,7 +138,22 @@ class Machine:
             sink=self.sink(spec.sink),
             overrides=spec.sink.extensions if spec.sink else {},
             spool=str(self.settings.home / "spool" / revision.function),
+            **(self._serving(revision) if spec.kind == "serving" else {}),
         )
+
+    def _serving(self, revision: Revision) -> dict[str, Any]:
+        """What a model server is told besides. Here its callers are this machine's, so they may load and unload models."""
+        spec = revision.document.spec
+        return {
+            "models": msgspec.json.encode(spec.models).decode(),
+            "tracking": msgspec.json.encode(spec.tracking).decode() if spec.tracking is not None else "",
+            "models_file": str(self.models_file(revision.function, revision.name)),
+            "model_control": "on",
+        }
+
+    def models_file(self, function: str, revision: str) -> Path:
+        """Where the changes to a revision's models are kept."""
+        return self.folder(function) / f"{revision}.models.json"
 
     def sink(self, sink: Sink | None) -> str | None:
         """Resolve a sink to the URL that `K_SINK` holds."""
@@ -216,8 +242,6 @@ class Machine:
     def warnings(self, function: Function) -> list[str]:
         """Say which fields this target keeps but does not use."""
         spec, said = function.spec, []
-        if spec.kind == "serving":
-            said.append("spec.kind: there is no model server yet; the handler is served like one of kind http")
         if spec.resources.limits or spec.resources.requests:
             said.append("spec.resources: requests and limits are not enforced on the local target")
         if spec.volumes:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import shutil
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from trimtab.deploy.local.machine import Machine
 from trimtab.deploy.local.stages import Stages
 from trimtab.deploy.local.store import Record, Revision, now
 from trimtab.errors import Conflict, DeployFailed, NotFound, SpecError, TargetError
-from trimtab.spec import Function, TrafficTarget
+from trimtab.handlers.serving import document as models
+from trimtab.spec import Function, Model, TrafficTarget
+from trimtab.spec.serving import check_model
 
 logger = logging.getLogger("trimtab.service")
 
@@ -72,7 +75,7 @@ class Service:
         """Make a new revision of `function` and send it all the traffic, unless it is what runs already."""
         async with self.lock:
             stages = Stages(progress)
-            snapshot = source.read(function.spec.source, function.spec.handler)
+            snapshot = source.read(function.spec.source, function.spec.handler, function.spec.kind)
             module = source.module_of(function.spec, snapshot)
             digest = self.machine.digest(function, snapshot)
             latest = self.latest()
@@ -93,7 +96,10 @@ class Service:
             function = source.with_handler(function, module)
             preload = function.spec.build.preload
             if preload is None:
-                preload = source.heavy_imports(snapshot, module, foreign=python != self.machine.python)
+                foreign = python != self.machine.python
+                preload = source.heavy_imports(snapshot, module, foreign=foreign)
+                if function.spec.kind == "serving":
+                    preload = sorted({*preload, *source.model_server_imports(foreign=foreign)})
             revision = Revision(
                 name=name,
                 function=self.name,
@@ -172,6 +178,7 @@ class Service:
                 self.store.drop(revision.name)
                 shutil.rmtree(self.machine.code(self.name, revision.name), ignore_errors=True)
                 log_path(self.machine.settings, revision).unlink(missing_ok=True)
+                self.machine.models_file(self.name, revision.name).unlink(missing_ok=True)
 
     # Traffic
 
@@ -273,6 +280,28 @@ class Service:
         for tag in [tag for tag in self.tagged if tag not in kept]:
             self.tagged.pop(tag).close()
             self.store.drop_tag(self.name, tag)
+
+    # Models
+
+    async def change_model(self, key: str, model: Model | None) -> tuple[Model | None, int]:
+        """Change one model of every revision that runs, by their documents; give the model it was, and the change's stamp.
+
+        Errors: Conflict for what is no model server, SpecError.
+        """
+        async with self.lock:
+            latest = self.latest()
+            if latest is None or latest.document.spec.kind != "serving":
+                raise Conflict(f"{self.name!r} is no model server: deploy it with kind 'serving'")
+            if model is not None:
+                check_model(model, f"model {key}", latest.document.spec)
+            deployed = next((each for each in latest.document.spec.models if each.key == key), None)
+            before, stamp = deployed, time.time_ns()
+            for name in self.lives:
+                path = self.machine.models_file(self.name, name)
+                known = await asyncio.to_thread(models.read, path)
+                before = known.models[key].model if key in known.models else deployed
+                await asyncio.to_thread(models.change, path, lambda changes: changes.with_change(key, model))
+            return before, stamp
 
     # Life
 

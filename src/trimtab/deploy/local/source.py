@@ -17,6 +17,7 @@ import msgspec
 
 from trimtab.errors import SpecError
 from trimtab.spec import Function, FunctionSpec, Source
+from trimtab.spec.serving import is_built_in
 
 LEFT_OUT = frozenset(
     {".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".mypy_cache", ".pytest_cache"}
@@ -63,12 +64,14 @@ def _executable(content: Path | bytes) -> bool:
     return not isinstance(content, bytes) and bool(content.stat().st_mode & stat.S_IXUSR)
 
 
-def read(source: Source, handler: str) -> Snapshot:
+def read(source: Source, handler: str, kind: str = "http") -> Snapshot:
     """Find the source's files. Errors: SpecError."""
     if source.git is not None:
         raise SpecError("spec.source.git", source.git, "a path or code on the local target", hint="Clone it first.")
     if source.code is not None:
         return Snapshot({f"{handler.partition(':')[0] or 'handler'}.py": source.code.encode()})
+    if source == Source() and kind == "serving":
+        return Snapshot({})  # the built-in class needs no code
     if source.path is None:
         raise SpecError("spec.source", {}, "a path (file or folder) or code")
     path = Path(source.path)
@@ -106,6 +109,8 @@ def module_of(spec: FunctionSpec, snapshot: Snapshot) -> str:
             return name
     if len(modules) == 1:
         return modules[0]
+    if spec.kind == "serving" and all(is_built_in(each.class_name) or "." in each.class_name for each in spec.models):
+        return ""
     raise SpecError("spec.handler", spec.handler, f"module:name, with module one of {', '.join(modules) or '(none)'}")
 
 
@@ -125,6 +130,12 @@ def heavy_imports(snapshot: Snapshot, module: str, *, foreign: bool) -> list[str
     own = {name.partition("/")[0].removesuffix(".py") for name in snapshot.files}
     names = {name for node in tree.body for name in _imported(node)}
     return sorted(name for name in names if _installed(name.partition(".")[0], own, foreign=foreign))
+
+
+def model_server_imports(*, foreign: bool) -> list[str]:
+    """Name what nearly every model server needs, of which scikit-learn takes seconds: imported once, before the fork."""
+    wanted = ("numpy", "sklearn.ensemble", "sklearn.linear_model", "sklearn.pipeline")
+    return [name for name in wanted if _installed(name.partition(".")[0], set(), foreign=foreign)]
 
 
 def _imported(node: ast.stmt) -> list[str]:
@@ -159,6 +170,8 @@ def beside(origin: Source, traceback: str) -> str:
 
 def with_handler(function: Function, module: str) -> Function:
     """Write down which module the handler is in, where the spec left it open."""
+    if not module:
+        return function
     name = function.spec.handler.partition(":")[2]
     spec = msgspec.structs.replace(function.spec, handler=f"{module}:{name}" if name else module)
     return msgspec.structs.replace(function, spec=spec)

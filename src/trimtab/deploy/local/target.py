@@ -18,6 +18,7 @@ from trimtab.deploy.abc import (
     Deployment,
     Firing,
     FunctionInfo,
+    ModelChange,
     Progress,
     RunInfo,
     Stage,
@@ -26,7 +27,8 @@ from trimtab.deploy.abc import (
 )
 from trimtab.deploy.local import control, logs
 from trimtab.errors import SpecError, TargetError, TargetUnreachable
-from trimtab.spec import Function, TrafficTarget
+from trimtab.spec import Function, Model, TrafficTarget
+from trimtab.spec.serving import is_path
 
 _UP_WITHIN = 20.0
 """Seconds for a daemon to answer after it was started, on a slow day."""
@@ -135,6 +137,13 @@ class LocalTarget(Target):
         """See Target."""
         return msgspec.convert(self._call("rollback", name=name, revision=revision), FunctionInfo)
 
+    def change_model(self, name: str, key: str, model: Model | None) -> ModelChange:
+        """See Target."""
+        if model is not None and model.path is not None and is_path(model.path):
+            model = msgspec.structs.replace(model, path=str(Path(model.path).absolute()))
+        found = self._call("change_model", name=name, key=key, model=msgspec.to_builtins(model))
+        return msgspec.convert(found, ModelChange)
+
     def logs(
         self, name: str, *, follow: bool = False, tail: int | None = None, revision: str | None = None
     ) -> Iterator[str]:
@@ -223,12 +232,18 @@ class LocalTarget(Target):
 
 
 def _absolute(function: Function) -> Function:
-    """Make the source's path independent of the caller's working directory."""
-    path = function.spec.source.path
-    if path is None:
-        return function
-    located = msgspec.structs.replace(function.spec.source, path=str(Path(path).absolute()))
-    return msgspec.structs.replace(function, spec=msgspec.structs.replace(function.spec, source=located))
+    """Make the paths of source and models independent of the caller's working directory."""
+    spec = function.spec
+    if spec.source.path is not None:
+        located = msgspec.structs.replace(spec.source, path=str(Path(spec.source.path).absolute()))
+        spec = msgspec.structs.replace(spec, source=located)
+    models = [
+        msgspec.structs.replace(model, path=str(Path(model.path).absolute()))
+        if model.path is not None and is_path(model.path)
+        else model
+        for model in spec.models
+    ]
+    return msgspec.structs.replace(function, spec=msgspec.structs.replace(spec, models=models))
 
 
 def _spawn(log: Path, environ: dict[str, str]) -> int:
