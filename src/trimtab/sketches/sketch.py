@@ -56,14 +56,16 @@ class Sketch:
         for a sketch that stands alone. Errors: DataError; nothing is changed then.
         """
         table = self._table(frame, names)
-        rows = height(table)
+        rows = height(table) if table or priorities is None else len(priorities)  # rows may be without any column
         if priorities is None:
             priorities = scattered(self.rows, rows)
         elif len(priorities) != rows:
             raise DataError(f"found {len(priorities)} priorities for {rows} rows; give one for each")
         picked = self.reservoir.candidates(priorities)
         sampled = [self._update(column, table.get(column.name), picked) for column in self.reference.columns]
-        self.reservoir = self.reservoir.add(priorities[picked], list(zip(*sampled, strict=True)) if sampled else [])
+        self.reservoir = self.reservoir.add(
+            priorities[picked], list(zip(*sampled, strict=True)) if sampled else [()] * len(picked)
+        )
         self.rows += rows
 
     def merge(self, other: Sketch) -> Sketch:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from tests.handlers.monitor.conftest import Backend
 from tests.handlers.monitor.world import NAME, NOON, REFERENCE, World
@@ -275,6 +275,23 @@ def test_a_slow_replica_cannot_count_what_another_has_counted(world: World, monk
     slow.tick(flush=True)
     assert rows(slow) == [3]
     assert len(logged(slow)) == 3
+
+
+def test_a_steady_stream_is_not_worked_off_in_ever_smaller_pieces(
+    quick: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monitor = quick.monitor(flush_rows=6)
+    monitor.accept(quick.event(6))
+    pending = monitor._store.pending
+
+    def pending_and_more(*arguments: Any, **options: Any) -> Any:
+        monitor.accept(quick.event(1))
+        return pending(*arguments, **options)
+
+    monkeypatch.setattr(monitor._store, "pending", pending_and_more)
+    monitor.tick()
+    assert len(monitor.log.files("inference", NAME)) == 1
+    assert monitor.endpoints()[0].waiting.events > 0
 
 
 # Labels
@@ -587,7 +604,9 @@ wild_values = st.recursive(
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(
+    max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)  # shrinking takes minutes
 def test_no_record_that_is_accepted_can_stop_its_endpoint(data: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("wild")
     world = World(lambda limits: SQLiteStore(folder / "monitor.db", limits), folder)
