@@ -16,6 +16,7 @@ from trimtab.errors import DataError
 from trimtab.sketches import CategoricalReference, NumericReference, Reference, Schema, Sketch
 from trimtab.sketches.categorical import CategoricalSketch
 from trimtab.sketches.fit import edges
+from trimtab.sketches.levels import level, texts
 from trimtab.sketches.numeric import NumericSketch
 from trimtab.sketches.sketch import priorities
 
@@ -367,3 +368,17 @@ def test_rows_without_any_column_are_counted_all_the_same() -> None:
     assert sketch.rows == Sketch.from_bytes(sketch.to_bytes(), reference).rows == 3
     assert sketch.merge(sketch).rows == 6
     assert sketch.sample() == {}
+
+
+@given(
+    st.lists(
+        st.none()
+        | st.booleans()
+        | st.integers(-2, 2)
+        | st.floats(-2, 2)
+        | st.text(max_size=2)
+        | st.lists(st.integers())
+    )
+)
+def test_the_texts_of_many_values_are_those_of_each(values: list[Any]) -> None:
+    assert texts(values) == [level(value) for value in values]

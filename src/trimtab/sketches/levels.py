@@ -38,6 +38,21 @@ def level(value: Any, dtype: str = "") -> str | None:
     return bounded(_text(value))
 
 
+def texts(values: Iterable[Any], dtype: str = "") -> list[str | None]:
+    """Give the text of each value, worked out once for equal ones."""
+    known: dict[tuple[type, Any], str | None] = {}
+    found = []
+    for value in values:
+        try:
+            key = (type(value), value)
+            if key not in known:
+                known[key] = level(value, dtype)
+            found.append(known[key])
+        except TypeError:  # lists and dicts have no hash
+            found.append(level(value, dtype))
+    return found
+
+
 def tally(values: Iterable[Any], dtype: str = "") -> tuple[Counter[str], int]:
     """Count a column's levels; also give how many values are missing."""
     counts: Counter[str] = Counter()
