@@ -40,7 +40,7 @@ _MARK = "--- the command ended with"
 _WITHIN = 60.0
 _LOOK_FOR = 30.0
 _READERS = re.compile(
-    r"trimtab (get|ls|logs|status|events|runs|trigger (ls|history)|dead (ls|show))\b(?!.*-f\b)|(cat|head|tail|grep) "
+    r"trimtab (get|ls|logs|status|events|runs|trigger (ls|history)|dead (ls|show))\b(?!.*-f\b)|(cat|head|tail|grep|curl -s) "
 )
 _FAILS = re.compile(r"^(error:|run \w+ (failed|cancelled)) ", re.MULTILINE)
 """What the page shows of a command that ends with another exit code than 0."""

@@ -19,6 +19,7 @@ SESSIONS = [
     "docs/getting-started.md",
     "docs/handlers.md",
     "docs/local-target.md",
+    "docs/monitoring.md",
     "docs/moving.md",
     "docs/triggers.md",
 ]

@@ -175,16 +175,12 @@ def test_one_changed_byte_is_noticed(at: int, change: int) -> None:
         Sketch.from_bytes(bytes(data), REFERENCE)
 
 
-def test_sketches_of_different_references_and_samples_are_not_mixed() -> None:
+def test_sketches_of_different_references_are_not_mixed() -> None:
     other = Reference.fit({"x": [1.0] * 20, "zeros": [0.0] * 20, "level": ["a"] * 20})
     with pytest.raises(DataError, match="sketches of different references cannot be merged: "):
         Sketch.empty(REFERENCE).merge(Sketch.empty(other))
     with pytest.raises(DataError, match="read it with the reference of its own model version"):
         Sketch.from_bytes(Sketch.empty(REFERENCE).to_bytes(), other)
-    with pytest.raises(
-        DataError, match="sketches that keep 5 and 6 rows cannot be merged; make them with the same sample"
-    ):
-        Sketch.empty(REFERENCE, sample=5).merge(Sketch.empty(REFERENCE, sample=6))
     with pytest.raises(DataError, match="there is no sketch to add up"):
         Sketch.total([])
 
@@ -197,3 +193,16 @@ def test_the_state_does_not_grow_with_the_traffic() -> None:
         sketch.update({name: RNG.normal(size=20_000) for name in reference.names})
         sizes.append(len(sketch.to_bytes()))
     assert sizes[-1] < sizes[1] * 1.15
+
+
+def test_the_smaller_of_two_samples_sets_the_size_of_both() -> None:
+    given = {"x": list(np.arange(50.0)), "zeros": [0.0] * 50, "level": ["a"] * 50}
+    sketches = [Sketch.empty(REFERENCE, sample=size) for size in (5, 20, 0)]
+    for number, sketch in enumerate(sketches):
+        sketch.update(given, priorities=priorities(str(number), 50))
+    small = Sketch.empty(REFERENCE, sample=5)
+    for number in (0, 1):
+        small.update(given, priorities=priorities(str(number), 50))
+    assert sketches[0].merge(sketches[1]).reservoir.rows == small.reservoir.rows
+    assert sketches[1].merge(sketches[0]).reservoir.rows == small.reservoir.rows
+    assert sketches[1].merge(sketches[2]).reservoir.rows == []

@@ -16,7 +16,9 @@ from trimtab.errors import DataError
 from trimtab.sketches import CategoricalReference, NumericReference, Reference, Schema, Sketch
 from trimtab.sketches.categorical import CategoricalSketch
 from trimtab.sketches.fit import edges
+from trimtab.sketches.levels import level, texts
 from trimtab.sketches.numeric import NumericSketch
+from trimtab.sketches.sketch import priorities
 
 LARGEST = np.finfo(np.float64).max
 
@@ -357,3 +359,26 @@ def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match=r"^module 'trimtab.sketches' has no attribute 'Skech'$"):
         trimtab.sketches.Skech  # noqa: B018
+
+
+def test_rows_without_any_column_are_counted_all_the_same() -> None:
+    reference = Reference(columns=[], rows=0)
+    sketch = Sketch.empty(reference, sample=2)
+    sketch.update({}, priorities=priorities("event", 3))
+    assert sketch.rows == Sketch.from_bytes(sketch.to_bytes(), reference).rows == 3
+    assert sketch.merge(sketch).rows == 6
+    assert sketch.sample() == {}
+
+
+@given(
+    st.lists(
+        st.none()
+        | st.booleans()
+        | st.integers(-2, 2)
+        | st.floats(-2, 2)
+        | st.text(max_size=2)
+        | st.lists(st.integers())
+    )
+)
+def test_the_texts_of_many_values_are_those_of_each(values: list[Any]) -> None:
+    assert texts(values) == [level(value) for value in values]

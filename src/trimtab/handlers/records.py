@@ -174,7 +174,7 @@ def _read(values: list[Any]) -> list[Any]:
 
 
 def _is_number(value: Any) -> bool:
-    return value is None or isinstance(value, int | float) or value in _VALUES
+    return value is None or isinstance(value, int | float) or (isinstance(value, str) and value in _VALUES)
 
 
 def _check(record: Inference) -> None:

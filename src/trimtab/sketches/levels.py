@@ -35,7 +35,22 @@ def level(value: Any, dtype: str = "") -> str | None:
         return str(bool(value))
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         value = int(value)
-    return _bounded(_text(value))
+    return bounded(_text(value))
+
+
+def texts(values: Iterable[Any], dtype: str = "") -> list[str | None]:
+    """Give the text of each value, worked out once for equal ones."""
+    known: dict[tuple[type, Any], str | None] = {}
+    found = []
+    for value in values:
+        try:
+            key = (type(value), value)
+            if key not in known:
+                known[key] = level(value, dtype)
+            found.append(known[key])
+        except TypeError:  # lists and dicts have no hash
+            found.append(level(value, dtype))
+    return found
 
 
 def tally(values: Iterable[Any], dtype: str = "") -> tuple[Counter[str], int]:
@@ -73,5 +88,6 @@ def _text(value: Any) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-def _bounded(text: str) -> str:
+def bounded(text: str) -> str:
+    """Shorten a long text so that it stays one of its own."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 17]}…{rank(text):016x}"

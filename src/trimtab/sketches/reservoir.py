@@ -61,18 +61,22 @@ class Reservoir(Struct, kw_only=True):
 
     def add(self, offered: Priorities, rows: Sequence[tuple[Any, ...]]) -> Reservoir:
         """Give the lowest of what is kept and what is offered; this one is not changed."""
-        if not len(offered):
+        return self._lowest(self.capacity, offered, rows)
+
+    def merge(self, other: Reservoir) -> Reservoir:
+        """Give the lowest of two, as many as the smaller one may keep; neither is changed."""
+        return self._lowest(min(self.capacity, other.capacity), other.priorities, other.rows)
+
+    def _lowest(self, capacity: int, offered: Priorities, rows: Sequence[tuple[Any, ...]]) -> Reservoir:
+        if not len(offered) and capacity == self.capacity:
             return self
         joined, every = np.concatenate((self.priorities, offered)), [*self.rows, *rows]
         order = np.argsort(joined, kind="stable")
-        if len(order) > self.capacity:
-            order = order[: np.searchsorted(joined[order], joined[order[self.capacity - 1]], side="right")]
-        kept = _untied(order, joined, every)[: self.capacity]
-        return Reservoir(capacity=self.capacity, priorities=joined[kept], rows=[every[place] for place in kept])
-
-    def merge(self, other: Reservoir) -> Reservoir:
-        """Give the lowest of two; neither is changed. The capacities must be equal."""
-        return self.add(other.priorities, other.rows) if len(other.priorities) else self
+        if len(order) > capacity:
+            last = joined[order[capacity - 1]] if capacity else np.uint64(0)
+            order = order[: np.searchsorted(joined[order], last, side="right")]
+        kept = _untied(order, joined, every)[:capacity]
+        return Reservoir(capacity=capacity, priorities=joined[kept], rows=[every[place] for place in kept])
 
 
 def _untied(order: npt.NDArray[np.intp], numbers: Priorities, rows: Sequence[tuple[Any, ...]]) -> npt.NDArray[np.intp]:

@@ -56,26 +56,26 @@ class Sketch:
         for a sketch that stands alone. Errors: DataError; nothing is changed then.
         """
         table = self._table(frame, names)
-        rows = height(table)
+        rows = height(table) if table or priorities is None else len(priorities)  # rows may be without any column
         if priorities is None:
             priorities = scattered(self.rows, rows)
         elif len(priorities) != rows:
             raise DataError(f"found {len(priorities)} priorities for {rows} rows; give one for each")
         picked = self.reservoir.candidates(priorities)
         sampled = [self._update(column, table.get(column.name), picked) for column in self.reference.columns]
-        self.reservoir = self.reservoir.add(priorities[picked], list(zip(*sampled, strict=True)) if sampled else [])
+        self.reservoir = self.reservoir.add(
+            priorities[picked], list(zip(*sampled, strict=True)) if sampled else [()] * len(picked)
+        )
         self.rows += rows
 
     def merge(self, other: Sketch) -> Sketch:
-        """Add up two sketches of one reference; neither is changed. Errors: DataError."""
+        """Add up two sketches of one reference; neither is changed. The smaller one of two samples sets its size.
+
+        Errors: DataError.
+        """
         if self.reference.digest != other.reference.digest:
             raise DataError(
                 f"sketches of different references cannot be merged: {self.reference.digest} and {other.reference.digest}"
-            )
-        if self.reservoir.capacity != other.reservoir.capacity:
-            raise DataError(
-                f"sketches that keep {self.reservoir.capacity} and {other.reservoir.capacity} rows cannot be merged; "
-                "make them with the same sample"
             )
         merged = {name: _merged(found, other.columns[name]) for name, found in self.columns.items()}
         return Sketch(self.reference, merged, self.reservoir.merge(other.reservoir), self.rows + other.rows)

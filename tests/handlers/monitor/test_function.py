@@ -83,7 +83,7 @@ def test_records_go_through_the_broker_into_windows_that_survive_a_kill(local: L
 
     def rows() -> bool:
         found = get(url, f"/windows?{endpoint}")
-        return found != 404 and sum(window["rows"] for window in found["windows"]) == 80
+        return bool(found != 404) and sum(window["rows"] for window in found["windows"]) == 80
 
     until(rows)
     until(lambda: get(url, "/endpoints")["endpoints"][0]["endpoint"]["labels"]["joined"] == 40)

@@ -73,14 +73,19 @@ def test_an_hour_that_is_over_becomes_one_file(log: Log) -> None:
     assert len(ids(log)) == 8
 
 
-def test_files_of_different_columns_are_compacted_with_nulls(log: Log) -> None:
-    log.write("inference", NAME, NOON, "1", table("a", x=[1.5]))
-    log.write("inference", NAME, NOON, "2", table("b", y=["t"]))
-    log.compact(NOON + 3600)
-    assert log.read("inference", NAME).to_pylist() == [
-        {"_id": "a", "x": 1.5, "y": None},
-        {"_id": "b", "x": None, "y": "t"},
+def test_files_of_different_columns_stay_apart_and_are_read_together(log: Log) -> None:
+    for name in ("1", "3"):
+        log.write("inference", NAME, NOON, name, table(f"a{name}", x=[1.5]))
+        log.write("inference", NAME, NOON, f"{name}x", table(f"b{name}", x=["t"], y=["u"]))
+    assert log.compact(NOON + 3600) == 1
+    assert len(log.files("inference", NAME)) == 2
+    assert sorted(log.read("inference", NAME).to_pylist(), key=str) == [
+        {"_id": "a1", "x": "1.5", "y": None},
+        {"_id": "a3", "x": "1.5", "y": None},
+        {"_id": "b1", "x": "t", "y": "u"},
+        {"_id": "b3", "x": "t", "y": "u"},
     ]
+    assert log.compact(NOON + 3600) == 0
 
 
 class Died(BaseException):

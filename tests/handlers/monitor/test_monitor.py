@@ -6,18 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from tests.handlers.monitor.conftest import Backend
 from tests.handlers.monitor.world import NAME, NOON, REFERENCE, World
 
 from trimtab.errors import EventError, NotFound, PermanentError, StoreError, TemporaryError
 from trimtab.events import Envelope, make
 from trimtab.handlers.monitor.monitor import Monitor
+from trimtab.handlers.monitor.stores.sqlite import SQLiteStore
+from trimtab.handlers.records import Inference, encode, to_event
 from trimtab.sketches import CategoricalReference, NumericReference, Reference
 from trimtab.sketches.categorical import CategoricalSketch
 from trimtab.sketches.numeric import NumericSketch
 from trimtab.sketches.sketch import Sketch, priorities
+from trimtab.sketches.summary import summary
 
 HOUR = 3600.0
 
@@ -30,8 +36,6 @@ def world(backend: Backend, tmp_path: Path) -> World:
 @pytest.fixture
 def quick(tmp_path: Path) -> Iterator[World]:
     """A world on SQLite alone, for what does not depend on the store."""
-    from trimtab.handlers.monitor.stores.sqlite import SQLiteStore
-
     opened: list[SQLiteStore] = []
 
     def open_store(limits: Any) -> SQLiteStore:
@@ -273,6 +277,23 @@ def test_a_slow_replica_cannot_count_what_another_has_counted(world: World, monk
     assert len(logged(slow)) == 3
 
 
+def test_a_steady_stream_is_not_worked_off_in_ever_smaller_pieces(
+    quick: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monitor = quick.monitor(flush_rows=6)
+    monitor.accept(quick.event(6))
+    pending = monitor._store.pending
+
+    def pending_and_more(*arguments: Any, **options: Any) -> Any:
+        monitor.accept(quick.event(1))
+        return pending(*arguments, **options)
+
+    monkeypatch.setattr(monitor._store, "pending", pending_and_more)
+    monitor.tick()
+    assert len(monitor.log.files("inference", NAME)) == 1
+    assert monitor.endpoints()[0].waiting.events > 0
+
+
 # Labels
 
 
@@ -505,15 +526,16 @@ def test_an_endpoint_without_events_is_forgotten_in_the_end(world: World) -> Non
 
 
 def test_a_full_journal_sends_events_back_and_loses_none(world: World) -> None:
-    monitor = world.monitor(journal_bytes=1000)
+    monitor = world.monitor(journal_bytes=2000)
     accepted = 0
-    while monitor._intake._bytes < 1000:
+    while monitor._intake._bytes.get(NAME, 0) < 1000:
         assert monitor.accept(world.event(id=str(accepted)))
         accepted += 1
     with pytest.raises(
-        TemporaryError, match=r"^the monitor's journal holds \d+ bytes, allowed: 1000; it is not"
+        TemporaryError, match=r"^\d+ bytes wait in the monitor's journal, \d+ of them for 'sort/rf'; al"
     ) as caught:
         monitor.accept(world.event(id="50"))
+    assert monitor.accept(world.event(endpoint="other", id="51"))
     assert caught.value.delay == 10
     monitor.tick(flush=True)
     assert rows(monitor) == [3 * accepted]
@@ -557,6 +579,9 @@ def test_what_is_no_record_is_refused(quick: World) -> None:
     event = quick.event()
     with pytest.raises(EventError, match="dataschema: found 'urn:trimtab:inference:9'"):
         monitor.accept(Envelope({**event.attributes, "dataschema": "urn:trimtab:inference:9"}, event.data))
+    for name in ("x" * 201, "ä" * 40):
+        with pytest.raises(EventError, match=r"^endpoint: found '.*', allowed: 1 to 200 bytes, quoted as in a URL$"):
+            monitor.accept(quick.event(endpoint=name))
     assert monitor.endpoints() == []
 
 
@@ -569,3 +594,59 @@ def test_a_wild_record_is_sketched_and_logged_all_the_same(quick: World) -> None
     monitor.tick(flush=True)
     assert sum(rows(monitor)) == 12
     assert monitor.log.read("inference", NAME).num_rows == 12
+
+
+wild_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**25), 10**25) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(data=st.data())
+@settings(
+    max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)  # shrinking takes minutes
+def test_no_record_that_is_accepted_can_stop_its_endpoint(data: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("wild")
+    world = World(lambda limits: SQLiteStore(folder / "monitor.db", limits), folder)
+    monitor = world.monitor(window_rows=4)
+    if data.draw(st.booleans()):
+        monitor._worker._lookup = lambda model: (None, "none")
+    total = 0
+    for number in range(data.draw(st.integers(1, 4))):
+        size = data.draw(st.integers(0, 3))
+        column = st.lists(wild_values, min_size=size, max_size=size)
+        names = data.draw(st.lists(st.sampled_from(["x", "color", "_id", "other"]), max_size=3, unique=True))
+        record = Inference(
+            endpoint=NAME,
+            model=data.draw(st.sampled_from(["m", "store://nonsense"])),
+            model_version=data.draw(st.sampled_from(["1", "2"])),
+            columns=names,
+            inputs=[data.draw(column) for _ in names],
+            predictions=data.draw(column),
+            probabilities=data.draw(
+                st.none() | st.lists(st.lists(st.floats(0, 1), max_size=3), min_size=size, max_size=size)
+            ),
+            classes=data.draw(st.none() | st.lists(wild_values, max_size=3)),
+            ids=[f"{number}-{row}" for row in range(size)],
+            requests=["r"] * size,
+            latency_us=data.draw(st.lists(st.integers(-(10**25), 10**25), min_size=size, max_size=size)),
+            times=data.draw(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=size, max_size=size)),
+            errors=data.draw(st.integers(-(10**25), 10**25)),
+        )
+        monitor.accept(Envelope({**to_event(record).attributes, "id": str(number)}, encode(record)))
+        labels = data.draw(column)
+        monitor.accept(world.label(record.ids, labels))
+        total += size
+    monitor.tick(flush=True)
+    assert monitor.endpoints()[0].waiting.events == 0
+    assert sum(rows(monitor)) == total
+    assert len(logged(monitor)) == total
+    for window in monitor.windows(NAME):
+        msgspec.json.encode(summary(monitor.sketch(window)))
+        monitor.performance(window).metrics()
+    world.now += 10 * HOUR
+    monitor.compact()
+    assert len(logged(monitor)) == total
+    monitor.close()

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
-from trimtab.handlers.monitor.describe import Evidence, describe
 from trimtab.handlers.monitor.performance import CLASSES, REST, Performance, compare
+from trimtab.handlers.monitor.shift import Evidence, describe
 
 
 def performed(task: Any, pairs: Any) -> Performance:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +85,25 @@ def test_the_reference_beside_a_file_is_found(tmp_path: Path) -> None:
     assert lookup(model) == (REFERENCE, "")
     Path(f"{model}.reference.json").write_bytes(b"{}")
     assert lookup(model)[1].startswith("this is no reference of a model: ")
+
+
+def test_every_public_name_of_the_monitor_is_there_and_is_no_module() -> None:
+    import types
+
+    import trimtab.handlers.monitor as package
+
+    for name in package.__all__:
+        getattr(package, name)
+    for name in package.__all__:
+        assert not isinstance(getattr(package, name), types.ModuleType), name
+    with pytest.raises(AttributeError, match=r"^module 'trimtab.handlers.monitor' has no attribute 'Moniter'$"):
+        package.Moniter  # noqa: B018
+
+
+def test_naming_the_monitor_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, trimtab.handlers.monitor, trimtab.sketches, trimtab.handlers.monitor.stores, trimtab.handlers.monitor.shift; "
+        "print([name for name in ('numpy', 'pandas', 'pyarrow', 'redis', 'scipy') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"

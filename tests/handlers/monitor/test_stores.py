@@ -153,13 +153,22 @@ def test_rows_are_forgotten_by_age_and_beyond_the_most(backend: Backend) -> None
 
 def test_a_dropped_stream_is_gone_and_others_are_not(backend: Backend) -> None:
     store = backend.open()
-    store.append([entry("a"), entry("b", "kept")])
+    store.append([entry("b", "kept")])
     store.commit("churn/rf", 0, Change(put={"one": b"1"}, rows={"r": b""}))
-    store.drop("churn/rf")
+    assert store.drop("churn/rf", 1)
     assert [stream.name for stream in store.streams()] == ["kept"]
     assert store.read("churn/rf", ["one"]) == (0, {})
     assert store.rows("churn/rf", ["r"]) == {}
-    assert store.pending("churn/rf") == []
+
+
+def test_a_stream_that_changed_or_has_events_waiting_is_not_dropped(backend: Backend) -> None:
+    store = backend.open()
+    store.commit("churn/rf", 0, Change(put={"one": b"1"}))
+    assert not store.drop("churn/rf", 0)
+    store.append([entry("a")])
+    assert not store.drop("churn/rf", 1)
+    assert store.read("churn/rf", ["one"]) == (1, {"one": b"1"})
+    assert len(store.pending("churn/rf")) == 1
 
 
 def test_a_file_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -12,10 +13,14 @@ import pytest
 from tests.handlers.serving.conftest import ROW
 
 from trimtab.errors import StoreError
+from trimtab.handlers.documents import open_documents
 from trimtab.handlers.serving import document
-from trimtab.handlers.serving.document import Changes
+from trimtab.handlers.serving.classes import Classes
+from trimtab.handlers.serving.document import Changes, Route
 from trimtab.handlers.serving.repository import Repository
 from trimtab.project.mock import MockServer
+from trimtab.runtime.config import ReplicaConfig
+from trimtab.runtime.context import Context
 from trimtab.spec import Model
 
 Serve = Callable[..., MockServer]
@@ -36,7 +41,13 @@ def until(condition: Callable[[], Any]) -> Any:
 
 
 def write(server: MockServer, key: str, model: Model | None) -> None:
-    document.change(repository(server).path, lambda changes: changes.with_change(key, model))
+    change(server, lambda changes: changes.with_change(key, model))
+
+
+def change(server: MockServer, make: Callable[[Changes], Changes]) -> None:
+    documents = open_documents(repository(server).state)
+    document.change(documents, repository(server).name, make)
+    documents.close()
 
 
 def test_a_model_that_is_added_to_the_document_is_there_for_the_next_request(
@@ -98,32 +109,85 @@ def test_where_callers_may_be_anybody_they_change_nothing(serve: Serve, models: 
     assert (reply.status_code, "set TRIMTAB_MODEL_CONTROL to 'on'" in reply.value["error"]) == (403, True)
 
 
-def test_a_document_that_cannot_be_read_changes_nothing(serve: Serve, models: dict[str, Path], tmp_path: Path) -> None:
+def test_a_document_that_cannot_be_read_changes_nothing(serve: Serve, models: dict[str, Path]) -> None:
     server = serve(m=models["iris"])
-    path = repository(server).path
-    path.parent.mkdir()
-    path.write_text("{garbage")
+    documents = open_documents(repository(server).state)
+    documents.put(repository(server).name, b"{garbage", 0)
     reply = server.test("/v2/models/other", silent=True, get_body=False)
     assert reply.status_code == 404
     assert server.test(INFER, {"inputs": [ROW]})["outputs"] == [0]
     with pytest.raises(StoreError, match=r"cannot be read .*; remove it to serve what was deployed"):
-        document.read(path)
+        document.read(documents, repository(server).name)
+    documents.close()
+
+
+def test_without_a_place_for_documents_models_are_served_as_deployed(
+    serve: Serve, models: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    found = Repository([Model(key="m", path=str(models["iris"]))], f"sqlite://{tmp_path}/file/x.db", *_around())
+    asyncio.run(found.begin())
+    assert list(found.entries) == ["m"]
+    assert "cannot be used" in caplog.text
+
+
+def _around() -> tuple[Classes, Context]:
+    return Classes("", Path()), Context(ReplicaConfig())
+
+
+def test_shares_decide_which_version_answers_and_a_version_that_is_named_answers_itself(
+    serve: Serve, models: dict[str, Path]
+) -> None:
+    server = serve(m=models["iris"])
+    route = Route(path=str(models["iris"]), challengers={"m:b": str(models["gaps"])}, shares={"m:b": 50})
+    change(server, lambda changes: changes.with_route("m", route))
+    until(lambda: server.test("/v2/models")["models"] == ["m", "m:b"])
+    until(lambda: repository(server).routes)
+    answered = [server.test(INFER, {"inputs": [ROW]}).get("model_version") for _ in range(200)]
+    assert 60 <= answered.count("b") <= 140
+    named = [server.test("/v2/models/m/versions/b/infer", {"inputs": [ROW]})["model_version"] for _ in range(20)]
+    assert set(named) == {"b"}
+
+
+def test_a_shadow_answers_copies_and_its_failures_are_nobodys(serve: Serve, models: dict[str, Path]) -> None:
+    server = serve(m=models["iris"])
+    route = Route(path=str(models["iris"]), challengers={"m:s": str(models["gaps"])}, shadow="m:s")
+    change(server, lambda changes: changes.with_route("m", route))
+    until(lambda: repository(server).routes)
+    for _ in range(10):
+        assert server.test(INFER, {"inputs": [ROW]}).get("model_version") is None
+    until(lambda: server.test("/v2/models/m/versions/s/metrics")["requests"] == 10)
+    shadow = repository(server).entries["m:s"]
+    shadow.batcher = None  # whatever it does now fails
+    assert server.test(INFER, {"inputs": [ROW]})["outputs"] == [0]
+    until(lambda: shadow.failures == 1)
+
+
+def test_a_challenger_that_cannot_be_loaded_leaves_the_champion_ready(serve: Serve, models: dict[str, Path]) -> None:
+    server = serve(m=models["iris"])
+    route = Route(path=str(models["iris"]), challengers={"m:b": "/nowhere/m.pkl"}, shares={"m:b": 100})
+    change(server, lambda changes: changes.with_route("m", route))
+    until(lambda: repository(server).routes)
+    assert server.test(INFER, {"inputs": [ROW]}).get("model_version") is None
+    assert server.test("/v2/health/ready") == {"ready": True}
 
 
 def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "models.json"
+    path = f"sqlite://{tmp_path}/deep/state.db"
 
     def add(name: str) -> None:
+        documents = open_documents(path)
         for number in range(20):
             key = f"{name}{number}"
-            document.change(path, lambda changes: changes.with_change(key, Model(key=key, path="/m")))  # noqa: B023
+            document.change(documents, "m", lambda changes: changes.with_change(key, Model(key=key, path="/m")))  # noqa: B023
+        documents.close()
 
     threads = [threading.Thread(target=add, args=(name,)) for name in "abcd"]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    changes = document.read(path)
+    changes, _ = document.read(open_documents(path), "m")
     assert len(changes.models) == 80
     assert len({change.stamp for change in changes.models.values()}) == 80
 

@@ -9,11 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trimtab.handlers.monitor.describe import Description, Evidence, describe
     from trimtab.handlers.monitor.function import handler
     from trimtab.handlers.monitor.monitor import Monitor
     from trimtab.handlers.monitor.performance import Performance, compare
     from trimtab.handlers.monitor.settings import Settings
+    from trimtab.handlers.monitor.shift import Description, Evidence, describe
     from trimtab.handlers.monitor.types import Endpoint, Window
 
 __all__ = [
@@ -30,14 +30,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Description": "describe",
+    "Description": "shift",
     "Endpoint": "types",
-    "Evidence": "describe",
+    "Evidence": "shift",
     "Monitor": "monitor",
     "Performance": "performance",
     "Settings": "settings",
     "Window": "types",
     "compare": "performance",
+    "describe": "shift",
     "handler": "function",
 }
 

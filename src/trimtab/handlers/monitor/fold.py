@@ -18,6 +18,7 @@ from trimtab.handlers.monitor.stores.abc import Journaled
 from trimtab.handlers.monitor.types import Row, Window
 from trimtab.handlers.monitor.windows import is_full, moment, stretch
 from trimtab.handlers.records import Inference, Label, decode, decode_label
+from trimtab.sketches.levels import bounded
 from trimtab.sketches.reference import Reference
 from trimtab.sketches.reservoir import Priorities, priorities
 
@@ -26,6 +27,8 @@ logger = logging.getLogger("trimtab.monitor")
 Lookup = Callable[[str], tuple[Reference | None, str]]
 """Gives the reference of a model's training data by the model's URI, or None and the reason why there is none."""
 
+_LARGEST = 2**40
+"""Microseconds are two weeks there, and failed requests enough."""
 MODELS = 20
 """Versions of a model whose reference an endpoint remembers, beside those of its windows."""
 
@@ -50,8 +53,17 @@ def read(events: list[Journaled]) -> list[Read]:
                 "event %r of %s cannot be read any more and is left out: %s", entry.identity, entry.stream, exc
             )
             continue
-        found.append(Read(entry.identity, entry.at, record))
+        found.append(Read(entry.identity, entry.at, _sane(record)))
     return found
+
+
+def _sane(record: Inference | Label) -> Inference | Label:
+    """Bring figures that add up into the range that 64 bits and files hold; a sender's mistake must not stop an endpoint."""
+    if isinstance(record, Inference):
+        record.latency_us = [min(max(value, 0), _LARGEST) for value in record.latency_us]
+        record.errors = min(max(record.errors, 0), _LARGEST)
+    record.ids = [bounded(name) for name in record.ids]
+    return record
 
 
 class Fold:

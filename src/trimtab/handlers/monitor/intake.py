@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from urllib.parse import quote
 
-from trimtab.errors import PermanentError, TemporaryError, TrimtabError
+from trimtab.errors import EventError, PermanentError, TemporaryError, TrimtabError
 from trimtab.events import Envelope
 from trimtab.handlers.monitor.settings import Settings
 from trimtab.handlers.monitor.stores.abc import Entry, Store
@@ -13,6 +14,10 @@ from trimtab.handlers.records import Label, from_event
 
 GROUP = 256
 """Events in one write at most."""
+_SHARE = 0.5
+"""Of the journal for one endpoint, so that one that is stuck does not stop all others."""
+_LONGEST = 200
+"""Bytes of an endpoint's name, quoted: it becomes the name of a folder."""
 _FULL_DELAY = 10.0
 """Seconds after which a sender may try again when the journal is full."""
 
@@ -31,16 +36,13 @@ class Intake:
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._settings = store, settings
-        self._names: set[str] = set()
-        self._bytes = 0
+        self._bytes: dict[str, int] = {}
         self._lock = threading.Lock()
         self._queue: deque[_Waiting] = deque()
 
     def note(self) -> None:
         """Look at what there is in the store."""
-        streams = self._store.streams()
-        self._names = {stream.name for stream in streams}
-        self._bytes = sum(stream.bytes for stream in streams)
+        self._bytes = {stream.name: stream.bytes for stream in self._store.streams()}
 
     def accept(self, event: Envelope, now: float) -> bool:
         """Put an event into its endpoint's journal; False if it was there before.
@@ -61,23 +63,29 @@ class Intake:
         return self._append(entry)
 
     def _admit(self, name: str) -> None:
-        settings = self._settings
-        if self._bytes >= settings.journal_bytes:
+        if not 0 < len(quote(name, safe="")) <= _LONGEST:
+            shown = f"{name[:40]}..." if len(name) > 40 else name
+            raise EventError(
+                f"endpoint: found {shown!r}, allowed: 1 to {_LONGEST} bytes, quoted as in a URL", "endpoint"
+            )
+        settings, all_of_them = self._settings, sum(self._bytes.values())
+        if all_of_them >= settings.journal_bytes or self._bytes.get(name, 0) >= settings.journal_bytes * _SHARE:
             raise TemporaryError(
-                f"the monitor's journal holds {self._bytes} bytes, allowed: {settings.journal_bytes}; it is not worked off: "
-                "see the monitor's log for the reason",
+                f"{all_of_them} bytes wait in the monitor's journal, {self._bytes.get(name, 0)} of them for {name!r}; "
+                f"allowed: {settings.journal_bytes}, for one endpoint {_SHARE:.0%} of that. The monitor's own log says "
+                "why it does not work them off",
                 delay=_FULL_DELAY,
             )
-        if name in self._names:
+        if name in self._bytes:
             return
         self.note()
-        if name not in self._names and len(self._names) >= settings.endpoints:
+        if name not in self._bytes and len(self._bytes) >= settings.endpoints:
             raise PermanentError(
                 f"endpoint {name!r} is one more than the {settings.endpoints} that this monitor watches; "
                 "raise TRIMTAB_MONITOR_ENDPOINTS, or run a second monitor",
                 status=403,
             )
-        self._names.add(name)
+        self._bytes.setdefault(name, 0)
 
     def _append(self, entry: Entry) -> bool:
         """Join the next write, and do it if nobody else does."""
@@ -100,6 +108,8 @@ class Intake:
         else:
             for waiting, new in zip(group, added, strict=True):
                 waiting.added = new
-                self._bytes += len(waiting.entry.data) if new else 0
+                if new:
+                    name = waiting.entry.stream
+                    self._bytes[name] = self._bytes.get(name, 0) + len(waiting.entry.data)
         for waiting in group:
             waiting.done.set()

@@ -124,15 +124,17 @@ def _compact(folder: Path) -> bool:
     for half in folder.glob(".*.half"):  # left by a crash; this hour is over, so nobody is writing it
         half.unlink(missing_ok=True)
     _settle(folder)
-    parts = sorted(folder.glob("*.parquet"))
-    if len(parts) < 2:
-        return False
-    names = sorted(set().union(*map(_made_of, parts)))
-    table = _joined(parts)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _PARTS: "\n".join(names).encode()})
-    _write(folder / f".whole-{names[0].removeprefix('part-')}", table)
+    alike: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*.parquet")):
+        alike.setdefault(str(_schema(path).remove_metadata()), []).append(path)
+    changed = [parts for parts in alike.values() if len(parts) > 1]
+    for parts in changed:  # one file for each version of a model whose columns differ
+        names = sorted(set().union(*map(_made_of, parts)))
+        table = _joined(parts)
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _PARTS: "\n".join(names).encode()})
+        _write(folder / f".whole-{names[0].removeprefix('part-')}", table)
     _settle(folder)
-    return True
+    return bool(changed)
 
 
 def _settle(folder: Path) -> None:
@@ -160,13 +162,31 @@ def _current(folder: Path) -> list[Path]:
 def _made_of(path: Path) -> set[str]:
     if path.name.startswith("part-"):
         return {path.name}
-    metadata = pq.read_schema(path).metadata or {}  # type: ignore[no-untyped-call,unused-ignore]
+    metadata = _schema(path).metadata or {}
     return set(metadata.get(_PARTS, b"").decode().splitlines())
 
 
+def _schema(path: Path) -> pa.Schema:
+    return pq.read_schema(path)  # type: ignore[no-untyped-call,unused-ignore]
+
+
 def _joined(paths: list[Path]) -> pa.Table:
+    """Put files one under the other. A column that has different types in them becomes text."""
     tables = [pq.read_table(path, partitioning=None) for path in paths]  # type: ignore[no-untyped-call,unused-ignore]
-    return pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
+    types: dict[str, set[str]] = {}
+    for table in tables:
+        for field in table.schema:
+            types.setdefault(field.name, set()).add(str(field.type))
+    mixed = {name for name, found in types.items() if len(found) > 1}
+    tables = [_as_text(table, mixed) for table in tables]
+    return pa.concat_tables(tables, promote_options="default") if tables else pa.table({})
+
+
+def _as_text(table: pa.Table, names: set[str]) -> pa.Table:
+    for place, field in enumerate(table.schema):
+        if field.name in names:
+            table = table.set_column(place, field.name, table.column(place).cast(pa.string()))
+    return table
 
 
 def _remove(folder: Path) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from trimtab.handlers.monitor.outputs import label_column
 from trimtab.handlers.records import Inference, Label
-from trimtab.sketches.levels import level
+from trimtab.sketches.levels import texts
 from trimtab.sketches.reference import ColumnReference, NumericReference, Reference
 from trimtab.sketches.table import numbers
 
@@ -85,7 +85,7 @@ def _column(column: ColumnReference, values: list[Any]) -> pa.Array[Any]:
 
 
 def _texts(values: list[Any], dtype: str = "") -> pa.Array[Any]:
-    return pa.array([level(value, dtype) for value in values], pa.string())
+    return pa.array(texts(values, dtype), pa.string())
 
 
 def _timestamps(seconds: np.ndarray[Any, np.dtype[np.float64]]) -> pa.Array[Any]:

@@ -105,7 +105,10 @@ class Monitor:
             self._sweep(now)
         if now - self._compacted >= COMPACT:
             self._compacted = now
-            self.compact()
+            try:
+                self.compact()
+            except StoreError as exc:
+                logger.error("the log is not compacted: %s", exc)
 
     def compact(self) -> int:
         """Make one file of each hour of the log that is over; give how many hours changed. Errors: StoreError."""
@@ -210,8 +213,9 @@ class Monitor:
     def _sweep(self, now: float) -> None:
         try:
             self._store.sweep(now)
-            for seen in self.endpoints():
-                if not seen.waiting.events and self._worker.is_idle(seen.endpoint, now):
-                    self._store.drop(seen.endpoint.name)
+            for stream in self._store.streams():
+                documents = self._documents(stream.name)
+                if not stream.events and self._worker.is_idle(documents.endpoint, now):
+                    self._store.drop(stream.name, documents.version)
         except StoreError as exc:
             logger.error("nothing could be forgotten: %s", exc)

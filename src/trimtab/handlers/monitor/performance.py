@@ -103,8 +103,11 @@ class Performance(Struct, kw_only=True):
         self._count(label, prediction, 1)
 
     def _count(self, label: str, prediction: str, rows: int) -> None:
-        found = self.confusion.setdefault(self._kept(label), {})
-        name = self._kept(prediction)
+        found = self.confusion.get(label, {})
+        name = prediction
+        if prediction not in found:  # it may be one class too many
+            found = self.confusion.setdefault(self._kept(label), {})
+            name = self._kept(prediction)
         found[name] = found.get(name, 0) + rows
 
     def _kept(self, name: str) -> str:

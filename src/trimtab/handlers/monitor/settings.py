@@ -37,7 +37,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Rows older than this get no window of their own time: clocks may be wrong, and windows are to be bounded."""
     flush_rows: int = 20_000
     """The journal is worked off when so many rows wait: large enough for files that are worth reading ..."""
-    flush_bytes: int = 32 * 2**20
+    flush_bytes: int = 8 * 2**20
     """... or so many bytes, which bounds the memory it takes ..."""
     flush_seconds: float = 60.0
     """... or when the oldest has waited so long: sketches lag by no more, and an hour has at most 60 files, until it is

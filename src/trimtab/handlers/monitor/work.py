@@ -36,35 +36,39 @@ class Worker:
     def work(self, stream: Stream, now: float, *, flush: bool = False) -> None:
         """Work off an endpoint's journal if it is time (or `flush`), and close its windows that are over.
 
-        Errors: StoreError, with everything left as it was; it is tried again the next time.
+        What arrives meanwhile waits for its own time: otherwise a steady stream would never end this, in ever smaller
+        pieces. Errors: StoreError, with everything left as it was; it is tried again the next time.
         """
         over = self._over(stream.name, now)
         if stream.events and (flush or over or self._is_due(stream, now)):
-            while self.step(stream.name, now):
-                pass
+            left = stream.events
+            while left > 0 and (done := self.step(stream.name, now)) is not None:
+                left -= done
             over = self._over(stream.name, now)
         if over:
             self._close(stream.name, now)
 
-    def step(self, name: str, now: float) -> bool:
-        """Work off one piece of a journal; False when nothing is left, or another replica is at it."""
+    def step(self, name: str, now: float) -> int | None:
+        """Work off one piece of a journal, and give its events: 0 if another replica was faster.
+
+        None when nothing is left, or another replica is at it.
+        """
         documents = Documents(self._store, name, self._settings.sample)
         claim = documents.endpoint.claim
         if claim is None:
             claim = self._claim(documents, name, now)
             if claim is None:
-                return False
+                return None
             documents = Documents(self._store, name, self._settings.sample)
         elif claim.owner != self._owner and claim.until > now:
-            return False
+            return None
         if documents.endpoint.claim != claim:
-            return True  # another replica was faster
+            return 0
         events = self._store.pending(name, upto=claim.upto)
         try:
-            self._fold(documents, claim, events)
+            return len(events) if self._fold(documents, claim, events) else 0
         except Moved:
-            return True
-        return True
+            return 0
 
     def _claim(self, documents: Documents, name: str, now: float) -> Claim | None:
         """Claim the oldest events. Of two replicas that do so at once one succeeds; the other finds its claim later."""
@@ -83,7 +87,8 @@ class Worker:
         documents.commit(documents.change())
         return claim
 
-    def _fold(self, documents: Documents, claim: Claim, journaled: list[Journaled]) -> None:
+    def _fold(self, documents: Documents, claim: Claim, journaled: list[Journaled]) -> bool:
+        """Do what the claim says; False if another replica has done it meanwhile."""
         events = read(journaled)
         rows = self._store.rows(documents.endpoint.name, _ids(events))
         fold = Fold(documents, self._settings, self._lookup, rows)
@@ -94,7 +99,7 @@ class Worker:
         documents.endpoint.claim = None
         change = documents.change()
         change.upto, change.rows, change.at = claim.upto, changed, claim.at
-        documents.commit(change)
+        return documents.commit(change)
 
     def _write(self, documents: Documents, claim: Claim, fold: Fold, events: list[Read]) -> None:
         name = documents.endpoint.name
@@ -103,7 +108,8 @@ class Worker:
             hours.setdefault((digest, _hour(time)), []).extend(records)
         for (digest, hour), records in hours.items():
             table = logtable.inferences(documents.reference(digest), records)
-            self._log.write("inference", name, hour, f"{claim.name}-{digest[:8]}", table)
+            if table.num_rows:  # a record of failed requests alone has none
+                self._log.write("inference", name, hour, f"{claim.name}-{digest[:8]}", table)
         labels: dict[float, list[tuple[str, Label]]] = {}
         for event in events:
             if isinstance(event.record, Label):

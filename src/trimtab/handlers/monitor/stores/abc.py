@@ -124,8 +124,11 @@ class Store(ABC):
         """Forget what `limits` say is to be forgotten."""
 
     @abstractmethod
-    def drop(self, stream: str) -> None:
-        """Forget a stream: its journal, documents and rows."""
+    def drop(self, stream: str, version: int) -> bool:
+        """Forget a stream's documents and rows, if it still has this version and nothing waits in its journal.
+
+        False, and nothing changes, otherwise.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -78,6 +78,16 @@ forget(redis.call('ZRANGEBYSCORE', ages, '-inf', '(' .. before))
 forget(redis.call('ZRANGE', ages, 0, -1 - most))
 """
 
+_DROP = """
+local p, stream, version = unpack(ARGV, 1, 3)
+if (redis.call('HGET', p .. 'versions', stream) or '0') ~= version then return 0 end
+if redis.call('XLEN', p .. 'journal:' .. stream) > 0 then return 0 end
+for _, kind in ipairs({'journal:', 'documents:', 'waiting:', 'ages:'}) do redis.call('DEL', p .. kind .. stream) end
+for _, table in ipairs({'versions', 'events', 'rows', 'bytes'}) do redis.call('HDEL', p .. table, stream) end
+redis.call('SREM', p .. 'streams', stream)
+return 1
+"""
+
 _READ = """
 local found = {redis.call('HGET', ARGV[1] .. 'versions', ARGV[2]) or '0'}
 for i = 3, #ARGV do found[i - 1] = redis.call('HGET', ARGV[1] .. 'documents:' .. ARGV[2], ARGV[i]) end
@@ -94,8 +104,8 @@ class RedisStore(Store):
 
         self._url, self._prefix, self._errors = url, prefix, redis.RedisError
         self._redis: Any = redis.Redis.from_url(url, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE)
-        scripts = (self._redis.register_script(text) for text in (_APPEND, _COMMIT, _FORGET, _READ))
-        self._append, self._commit, self._forget, self._read = scripts
+        scripts = (self._redis.register_script(text) for text in (_APPEND, _COMMIT, _FORGET, _DROP, _READ))
+        self._append, self._commit, self._forget, self._drop, self._read = scripts
         with self._translated():
             self._redis.ping()
         self._warn()
@@ -167,14 +177,10 @@ class RedisStore(Store):
             for stream in self._redis.smembers(f"{self._prefix}streams"):
                 self._forget(args=[self._prefix, stream, repr(now - limits.row_seconds), limits.rows])
 
-    def drop(self, stream: str) -> None:
+    def drop(self, stream: str, version: int) -> bool:
         """See Store."""
-        with self._translated(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.delete(*(f"{self._prefix}{kind}:{stream}" for kind in ("journal", "documents", "waiting", "ages")))
-            for table in ("versions", "events", "rows", "bytes"):
-                pipe.hdel(f"{self._prefix}{table}", stream)
-            pipe.srem(f"{self._prefix}streams", stream)
-            pipe.execute()
+        with self._translated():
+            return bool(self._drop(args=[self._prefix, stream, version]))
 
     def close(self) -> None:
         """See Store."""

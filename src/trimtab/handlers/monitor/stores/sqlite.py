@@ -153,11 +153,15 @@ class SQLiteStore(Store):
                     (stream, limits.rows),
                 )
 
-    def drop(self, stream: str) -> None:
+    def drop(self, stream: str, version: int) -> bool:
         """See Store."""
         with self._transaction() as execute:
-            for table in ("journal", "versions", "documents", "waiting"):
+            waiting = execute("SELECT 1 FROM journal WHERE stream = ? LIMIT 1", (stream,)).fetchone()
+            if waiting or _version(execute, stream) != version:
+                return False
+            for table in ("versions", "documents", "waiting"):
                 execute(f"DELETE FROM {table} WHERE stream = ?", (stream,))  # noqa: S608
+            return True
 
     def close(self) -> None:
         """See Store."""
