@@ -77,12 +77,13 @@ def test_a_full_disk_is_said_and_leaves_nothing(home: Path, monkeypatch: pytest.
         ):
             store.put("models", "p", "key", {"data": b"x"}, FileSpec(file="data"))
     assert [path for path in home.rglob("*") if path.is_file()] == []
-    with pytest.raises(NotFound, match=r"project 'p' has no model 'key'"):
+    assert store.projects() == []
+    with pytest.raises(NotFound, match=r"there is no project 'p'"):
         store.get("store://models/p/key")
 
 
 def test_a_folder_that_is_a_file_is_said(home: Path) -> None:
     home.mkdir()
     (home / "artifacts").write_text("in the way")
-    with pytest.raises(StoreError, match=r"/key/files/.* cannot be used: (File exists|Not a directory)$"):
+    with pytest.raises(StoreError, match=r"/files/models/p/key/.* cannot be used: (File exists|Not a directory)$"):
         open_store().put("models", "p", "key", {"data": b"x"}, FileSpec(file="data"))
