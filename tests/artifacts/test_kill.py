@@ -33,10 +33,15 @@ def writer(count: int) -> subprocess.Popen[str]:
 
 
 @pytest.mark.chaos
-def test_a_writer_that_is_killed_leaves_only_whole_versions(home: Path) -> None:
+@pytest.mark.parametrize(("where", "rounds"), [("file", 8), ("s3", 3)])
+def test_a_writer_that_is_killed_leaves_only_whole_versions(
+    home: Path, where: str, rounds: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if where == "s3":
+        monkeypatch.setenv("TRIMTAB_ARTIFACTS", request.getfixturevalue("s3"))
     randomness = random.Random(7)
     told: list[str] = []
-    for number in range(8):
+    for number in range(rounds):
         process = writer(100_000)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
