@@ -59,7 +59,7 @@ def test_what_a_url_needs_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_bucket_that_is_not_there_is_said(s3: str) -> None:
-    with pytest.raises(StoreError, match=r"^s3://no-such-bucket/x/artifacts/p/key/files/.*is there such a bucket\?$"):
+    with pytest.raises(StoreError, match=r"^s3://no-such-bucket/x/files/artifacts/p/key/.*is there such a bucket\?$"):
         open_store("s3://no-such-bucket/x").put("artifacts", "p", "key", {"a": b"1"}, FileSpec(file="a"))
 
 

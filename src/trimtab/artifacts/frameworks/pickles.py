@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _LOOKED_AT = 10_000
 """Operations among which the first class is looked for: a large pickle without any would take minutes."""
 
+_PLUMBING = {"copy_reg", "copyreg", "builtins", "__builtin__", "cloudpickle", "functools"}
+"""Modules that pickles name before the model's own."""
+
 
 class Pickle(Framework):
     """Written by cloudpickle where it is installed: that takes classes of notebooks and scripts along, too."""
@@ -53,7 +56,9 @@ class Pickle(Framework):
                         texts = str(argument).split(" ")
                     if operation.name in ("GLOBAL", "STACK_GLOBAL"):
                         module, name = texts[-2:]
-                        return module.partition(".")[0], name
+                        root = module.partition(".")[0]
+                        if root not in _PLUMBING:
+                            return root, name
                     if isinstance(argument, str):
                         texts.append(argument)
         except ValueError:  # compressed, or no pickle: loading it will say so
