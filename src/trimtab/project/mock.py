@@ -135,6 +135,7 @@ def _config(function: Function, handler: str, folder: Path) -> Any:
         body_limit=size(spec.limits.body),
         models=msgspec.json.encode(spec.models).decode(),
         tracking=msgspec.json.encode(spec.tracking).decode() if spec.tracking is not None else "",
+        retrain=msgspec.json.encode(spec.retrain).decode() if spec.retrain is not None else "",
         model_control="on",
     )
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import msgspec
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
@@ -28,7 +29,8 @@ from sklearn.linear_model import LogisticRegression
 from tests.handlers.serving.conftest import IRIS, ROW
 
 from trimtab.errors import SpecError
-from trimtab.handlers.records import Inference, decode, from_event
+from trimtab.handlers.records import INFERENCE, Inference, decode, from_event
+from trimtab.handlers.serving.register import ENDPOINT, Registration
 from trimtab.handlers.serving.tracker import Row, Tracker
 from trimtab.project.mock import MockServer
 from trimtab.runtime.binding import read
@@ -48,7 +50,7 @@ def until(condition: Callable[[], Any]) -> Any:
 
 
 def records(server: MockServer) -> list[Inference]:
-    found = [from_event(event) for event in server.events]
+    found = [from_event(event) for event in server.events if event.type == INFERENCE]
     return [record for record in found if isinstance(record, Inference)]
 
 
@@ -69,6 +71,19 @@ def test_a_record_holds_what_was_asked_and_answered(serve: Serve, models: dict[s
     assert record.probabilities is not None
     assert np.allclose(np.sum(np.array(record.probabilities, dtype=float), axis=1), 1.0)
     assert all(0 < latency < 30_000_000 for latency in record.latency_us)
+
+
+def test_whoever_watches_is_told_what_is_served_and_by_which_rule(serve: Serve, models: dict[str, Path]) -> None:
+    def watched(function: Any) -> Any:
+        return function.set_tracking().set_retraining("train", confirm=1, rollout={"mode": "shadow"})
+
+    server = serve(m=models["iris"], n=models["gaps"], change=watched)
+    first, second = until(lambda: [event for event in server.events if event.type == ENDPOINT])
+    told = msgspec.json.decode(first.data or b"", type=Registration)
+    assert (told.endpoint, told.model, told.function) == ("served/m", str(models["iris"]), "served")
+    assert told.retrain is not None
+    assert (told.retrain.function, told.retrain.confirm, told.retrain.rollout.mode) == ("train", 1, "shadow")
+    assert (first.attributes["endpoint"], second.attributes["subject"]) == ("served/m", "served/n")
 
 
 def test_rows_may_have_ids_of_their_own(serve: Serve, models: dict[str, Path]) -> None:
@@ -250,7 +265,8 @@ class Sink:
                     return
                 if sink.mood == "well":
                     event = read([(k.lower().encode(), v.encode()) for k, v in self.headers.items()], body)
-                    sink.records[event.id] = decode(event.data or b"")
+                    if event.type == INFERENCE:
+                        sink.records[event.id] = decode(event.data or b"")
                 self.send_response(202 if sink.mood == "well" else 500)
                 self.send_header("content-length", "0")
                 self.end_headers()
