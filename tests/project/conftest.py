@@ -68,6 +68,9 @@ class EchoTarget(Target):
             name=name, revision=f"{name}-00001", url=self.address(name), changed=changed, warnings=["no volumes here"]
         )
 
+    def broker(self, name: str = "default") -> str:
+        return f"{self.url}/{name}"
+
     def address(self, name: str) -> str:
         return "" if self.deployed[name].spec.kind == "job" else f"{self.url}/{name}"
 

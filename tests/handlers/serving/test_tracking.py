@@ -257,6 +257,9 @@ class Sink:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
+                if sink.server is None:  # closed, and this connection is still open
+                    self.close_connection = True
+                    return
                 if sink.mood == "block":
                     end = time.monotonic() + DEADLINE
                     while sink.mood == "block" and time.monotonic() < end:
@@ -285,9 +288,9 @@ class Sink:
 
     def close(self) -> None:
         if self.server is not None:
-            self.server.shutdown()
-            self.server.server_close()
-            self.server = None
+            closing, self.server = self.server, None
+            closing.shutdown()
+            closing.server_close()
 
 
 @pytest.fixture
