@@ -28,6 +28,8 @@ Floats = npt.NDArray[np.float64]
 
 _LEAST = 8
 """Rows to a bin at least: with fewer, rows like those of the training data would miss every bin."""
+_CLASSES = 32
+"""Whole numbers as predictions or labels are classes up to so many different ones; above, they are amounts."""
 _LARGEST = float(np.finfo(np.float64).max)
 
 
@@ -91,7 +93,10 @@ def _named(name: str, values: Any, table: dict[str, Any], taken: list[Column]) -
         raise DataError(f"an input is named {name!r}, which is kept for the model's {name}; rename the input", name)
     if len(values) != height(table):
         raise DataError(f"found {len(values)} {name}s for {height(table)} rows; give one for each", name)
-    return describe({name: values})[0]
+    column = describe({name: values})[0]
+    if column.dtype.lower().startswith(("int", "uint")) and len(tally(objects(values))[0]) <= _CLASSES:
+        return replace(column, kind="categorical")
+    return column
 
 
 def _fixed(column: Column, role: Role, values: Any, bins: int) -> ColumnReference:

@@ -99,7 +99,7 @@ class Reference(Struct, frozen=True, kw_only=True, dict=True):
 
         `schema` says which columns there are and of which kind (without: `Schema.of(frame, names)`). `predictions` and
         `labels`, one for each row, become the columns "prediction" and "label", so that what the model answers, and what
-        turns out to be true, can be compared later. `bins` is the most, at least eight rows to each; `sample` the rows
+        turns out to be true, can be compared later; whole numbers of at most 32 values are classes there. `bins` is the most, at least eight rows to each; `sample` the rows
         that are kept (0: none). Errors: DataError.
         """
         from trimtab.sketches.fit import fit

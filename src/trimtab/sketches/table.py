@@ -159,9 +159,7 @@ def _listed(values: Any) -> npt.NDArray[Any]:
             return np.array(values, dtype=np.float64)
         except OverflowError:  # an integer beyond float64
             pass
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
+    return np.fromiter(values, dtype=object, count=len(values))
 
 
 def _seconds(array: npt.NDArray[Any]) -> Floats:
