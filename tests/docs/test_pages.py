@@ -20,6 +20,7 @@ SESSIONS = [
     "docs/handlers.md",
     "docs/local-target.md",
     "docs/moving.md",
+    "docs/serving.md",
     "docs/triggers.md",
 ]
 MOST_SKIPPED = 8
