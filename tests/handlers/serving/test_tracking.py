@@ -155,6 +155,17 @@ def test_a_class_chooses_what_is_recorded(serve: Serve) -> None:
     assert record.metrics == {"seen": 1}
 
 
+def test_numpys_own_numbers_are_recorded(serve: Serve) -> None:
+    code = (
+        "import numpy as np, trimtab\nclass Own(trimtab.ModelServer):\n    classes = np.array([0, 1])\n"
+        "    def predict(self, request):\n        return [np.int64(1), np.float32('inf')]\n"
+    )
+    server = serve(code, m={"class_name": "Own"}, change=tracked(batch=1))
+    assert server.test(INFER, {"inputs": [[1], [2]]})["outputs"] == [1, "Infinity"]
+    (record, *_) = until(lambda: records(server))
+    assert (record.predictions[0], record.classes) == (1, [0, 1])
+
+
 class Shy:
     """Has the method, and says that it has no probabilities when it is called, as a wrapper of a regressor may."""
 

@@ -181,7 +181,7 @@ class Tracker:
             inputs=inputs,
             predictions=_joined([row.predictions for row in rows]),
             probabilities=_probabilities(entry.server, table, rows),
-            classes=getattr(entry.server, "classes", None),
+            classes=_classes(entry.server),
             ids=requests if single else [identity for row in rows for identity in _ids(row)],
             requests=requests,
             latency_us=_repeated([row.latency_us for row in rows], counts),
@@ -190,6 +190,11 @@ class Tracker:
             errors=errors,
             metrics=dict(entry.server.metrics),
         )
+
+
+def _classes(server: Any) -> list[Any] | None:
+    found = getattr(server, "classes", None)
+    return list(found) if isinstance(found, list | tuple | np.ndarray) else None
 
 
 def _probabilities(server: Any, table: Any, rows: list[Row]) -> list[list[float | None]] | None:
