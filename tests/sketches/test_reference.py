@@ -405,7 +405,7 @@ def test_the_texts_of_many_values_are_those_of_each(values: list[Any]) -> None:
     ],
 )
 def test_a_column_falls_into_its_own_bins_whatever_its_type(dtype: str) -> None:
-    times = (
+    times: Any = (
         pd.Series(pd.to_datetime(range(50), unit="s")) if dtype.startswith(("time", "date")) else pd.Series(range(50))
     )
     column = times.astype(dtype)
