@@ -286,6 +286,14 @@ def test_the_rarest_of_too_many_levels_are_counted_together() -> None:
         (pd.Series([None, None], dtype=object), "numeric", "object"),
         ([1, 2.0, None], "numeric", "float64"),
         (["a", None], "categorical", "object"),
+        (pd.Series([1.5], dtype="double[pyarrow]"), "numeric", "double[pyarrow]"),
+        (pd.Series([1, None], dtype="int64[pyarrow]"), "numeric", "int64[pyarrow]"),
+        (pd.Series([True, None], dtype="bool[pyarrow]"), "categorical", "bool[pyarrow]"),
+        (pd.Series(["a", None], dtype="string[pyarrow]"), "categorical", "str"),
+        (pd.Series([pd.Timestamp(0)], dtype="timestamp[us][pyarrow]"), "numeric", "timestamp[us][pyarrow]"),
+        (pd.Series([pd.Period("2026-01")]), "categorical", "period[M]"),
+        (pd.Series([pd.Interval(0, 1)]), "categorical", "interval[int64, right]"),
+        (pd.Series([0.0, 1.0], dtype="Sparse[float64]"), "numeric", "Sparse[float64, nan]"),
     ],
 )
 def test_the_kind_follows_from_the_type(values: Any, kind: str, dtype: str) -> None:
@@ -382,3 +390,28 @@ def test_rows_without_any_column_are_counted_all_the_same() -> None:
 )
 def test_the_texts_of_many_values_are_those_of_each(values: list[Any]) -> None:
     assert texts(values) == [level(value) for value in values]
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "double[pyarrow]",
+        "int64[pyarrow]",
+        "Int64",
+        "Float32",
+        "timestamp[us][pyarrow]",
+        "datetime64[ns]",
+        "datetime64[s]",
+    ],
+)
+def test_a_column_falls_into_its_own_bins_whatever_its_type(dtype: str) -> None:
+    times: Any = (
+        pd.Series(pd.to_datetime(range(50), unit="s")) if dtype.startswith(("time", "date")) else pd.Series(range(50))
+    )
+    column = times.astype(dtype)
+    reference = Reference.fit(pd.DataFrame({"x": column}))
+    found = reference["x"]
+    assert isinstance(found, NumericReference)
+    assert (found.n, found.min, found.max) == (50, 0.0, 49.0)
+    sent = [value.isoformat() for value in times] if dtype.startswith(("time", "date")) else list(range(50))
+    assert counted(reference, sent).inner.tolist() == found.counts

@@ -63,7 +63,7 @@ def numbers(values: Any, dtype: str = "float64") -> tuple[Floats, int]:
     elif array.dtype.kind in "Mm":
         found, invalid = _seconds(array), 0
     else:
-        found, invalid = _parsed(array, dates=dtype.startswith(("datetime", "timedelta")))
+        found, invalid = _parsed(array, dates=_is_time(dtype))
     if dtype in _NARROW and array.dtype != _NARROW[dtype]:
         with np.errstate(over="ignore"):
             found = found.astype(_NARROW[dtype]).astype(np.float64)
@@ -113,11 +113,14 @@ def _dtype(values: Any) -> str:
     return "str" if re.match(r"[<>|]?[US]\d|string|str", name) else name
 
 
+def _is_time(dtype: str) -> bool:
+    """Tell types that are seconds here: numpy's, pandas' and Arrow's dates and durations."""
+    return dtype.startswith(("datetime", "timedelta", "timestamp", "duration", "date32", "date64"))
+
+
 def _kind(values: Any, dtype: str) -> Kind:
-    lowered = dtype.lower()
-    if lowered.startswith(("float", "int", "uint", "datetime", "timedelta", "double", "decimal")):
-        return "numeric"
-    if lowered.startswith("longdouble"):
+    lowered = dtype.lower().removeprefix("sparse[")
+    if re.match(r"(float|double|halffloat|longdouble|decimal|u?int\d)", lowered) or _is_time(lowered):
         return "numeric"
     if dtype != "object":
         return "categorical"

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from tests.handlers.monitor.conftest import Backend
 from tests.handlers.monitor.world import NAME, NOON, REFERENCE, World
 
-from trimtab.errors import EventError, NotFound, PermanentError, StoreError, TemporaryError
+from trimtab.errors import EventError, NotFound, PermanentError, StoreError, StoreFull, TemporaryError
 from trimtab.events import Envelope, make
 from trimtab.handlers.monitor.monitor import Monitor
+from trimtab.handlers.monitor.stores import Entry
 from trimtab.handlers.monitor.stores.sqlite import SQLiteStore
 from trimtab.handlers.records import Inference, encode, to_event
 from trimtab.sketches import CategoricalReference, NumericReference, Reference
@@ -650,3 +653,79 @@ def test_no_record_that_is_accepted_can_stop_its_endpoint(data: Any, tmp_path_fa
     monitor.compact()
     assert len(logged(monitor)) == total
     monitor.close()
+
+
+def test_versions_of_a_model_that_no_window_was_made_with_are_forgotten(quick: World) -> None:
+    monitor = quick.monitor(window_rows=1, keep_windows=3)
+
+    def lookup(model: str) -> Any:
+        return Reference.fit({"x": np.arange(50.0) + int(model), "color": ["red"] * 50}), ""
+
+    monitor._worker._lookup = lookup
+    for version in [0, *range(30)]:
+        monitor.accept(quick.event(1, model=str(version), model_version=str(version)))
+    monitor.tick(flush=True)
+    assert len(monitor.endpoint(NAME).references) == 20
+    assert len(monitor._store.keys(NAME, "reference/")) == 20
+    assert [monitor.reference(window)["x"] for window in monitor.windows(NAME)] == [
+        lookup(str(version))[0]["x"] for version in (27, 28, 29)
+    ]
+    assert monitor.accept(quick.event(1, model="0", model_version="0"))
+    monitor.tick(flush=True)
+    assert monitor.windows(NAME)[-1].model == "0"
+    for version in [*range(100, 125), 100]:  # forgotten and needed again in one piece of the journal
+        monitor.accept(quick.event(1, model=str(version), model_version=str(version)))
+    monitor.tick(flush=True)
+    assert monitor.reference(monitor.windows(NAME)[-1])["x"] == lookup("100")[0]["x"]
+    assert logged(monitor)
+
+
+def test_dates_are_timestamps_in_the_log(quick: World) -> None:
+    monitor = quick.monitor()
+    days = pd.DataFrame({"x": pd.date_range("2026-01-01", periods=40)})
+    monitor._worker._lookup = lambda model: (Reference.fit(days), "")
+    monitor.accept(quick.event(x=["2026-01-03", "2026-01-03T12:00:00+01:00", None, "someday", 10**30]))
+    monitor.tick(flush=True)
+    column = monitor.log.read("inference", NAME).column("x").to_pylist()
+    assert [value and value.isoformat() for value in column] == [
+        "2026-01-03T00:00:00+00:00", "2026-01-03T11:00:00+00:00", None, None, None
+    ]  # fmt: skip
+    found = monitor.sketch(monitor.windows(NAME)[0]).columns["x"]
+    assert isinstance(found, NumericSketch)
+    assert (found.n, found.missing, found.invalid, found.over) == (3, 1, 1, 1)
+
+
+def test_an_event_that_cannot_be_read_any_more_does_not_stop_the_others(
+    quick: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    monitor = quick.monitor()
+    monitor._store.append([Entry(stream=NAME, identity="/s old", rows=1, at=quick.now, data=b'{"version": 0}')])
+    monitor.accept(quick.event(2))
+    monitor.tick(flush=True)
+    assert rows(monitor) == [2]
+    assert "event '/s old' of sort/rf cannot be read any more and is left out: " in caplog.text
+
+
+def test_callers_at_once_share_writes_and_each_learns_what_became_of_its_own(quick: World) -> None:
+    monitor = quick.monitor()
+    events = [quick.event(1, id=str(number % 150)) for number in range(300)]
+    with ThreadPoolExecutor(20) as pool:
+        added = list(pool.map(monitor.accept, events))
+    assert sum(added) == 150
+    monitor.tick(flush=True)
+    assert sum(rows(monitor)) == 150
+
+
+def test_when_a_write_fails_every_caller_that_shared_it_is_told(quick: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monitor = quick.monitor()
+
+    def full(entries: Any) -> Any:
+        raise StoreFull("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(monitor._store, "append", full)
+        events = [quick.event(1, id=str(number)) for number in range(20)]
+        with ThreadPoolExecutor(10) as pool:
+            futures = [pool.submit(monitor.accept, event) for event in events]
+        assert all(isinstance(future.exception(), StoreFull) for future in futures)
+    assert all(monitor.accept(event) for event in events)

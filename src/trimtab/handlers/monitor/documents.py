@@ -35,7 +35,7 @@ class Documents:
         self.exists = data is not None
         self._cache: dict[str, Any] = {}
         self._changed: set[str] = set()
-        self._deleted: list[str] = []
+        self._deleted: set[str] = set()
 
     def window(self, number: int) -> Window:
         """Give a window."""
@@ -105,7 +105,7 @@ class Documents:
         """Give the change from what was read to what was put."""
         put = {key: _bytes(self._cache[key]) for key in sorted(self._changed)}
         put[ENDPOINT] = msgspec.json.encode(self.endpoint)
-        return Change(put=put, delete=list(self._deleted), rows={})
+        return Change(put=put, delete=sorted(self._deleted), rows={})
 
     def commit(self, change: Change) -> bool:
         """Write it, unless somebody was faster. Errors: StoreError."""
@@ -126,11 +126,11 @@ class Documents:
     def _put(self, key: str, value: Any) -> None:
         self._cache[key] = value
         self._changed.add(key)
+        self._deleted.discard(key)
 
     def _delete(self, key: str) -> None:
-        self._cache.pop(key, None)
-        self._changed.discard(key)
-        self._deleted.append(key)
+        self._changed.discard(key)  # what was read of it may still be asked for until the commit
+        self._deleted.add(key)
 
 
 def labeled(reference: Reference) -> Reference:

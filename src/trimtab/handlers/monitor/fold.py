@@ -91,12 +91,15 @@ class Fold:
     def finish(self) -> dict[str, bytes]:
         """Put everything into the documents; give the rows that changed."""
         for window, tables, found in self._parts.values():
+            if not self._documents.has(window.number):  # closed and forgotten already: there were that many
+                continue
             sketch = self._documents.sketch(window)
             sketch.update(_stacked(tables), priorities=np.concatenate(found))
             self._documents.put_sketch(window, sketch)
             self._documents.put_window(window)
         for number, pairs in self._joined.items():
-            self._join(self._documents.window(number), pairs)
+            if self._documents.has(number):
+                self._join(self._documents.window(number), pairs)
         return {name: msgspec.json.encode(self._rows[name]) for name in self._changed}
 
     def _add_inference(self, event: Read, record: Inference) -> None:

@@ -11,6 +11,7 @@ import math
 import uuid
 from collections.abc import Iterable
 
+from trimtab.errors import StoreError
 from trimtab.handlers.monitor import logtable
 from trimtab.handlers.monitor.documents import Documents, Moved
 from trimtab.handlers.monitor.fold import Fold, Lookup, Read, close, read
@@ -22,6 +23,8 @@ from trimtab.handlers.monitor.windows import is_over
 from trimtab.handlers.records import Inference, Label
 from trimtab.sketches.reference import Reference
 
+_TRIES = 100
+"""How often another replica may be faster until the rest is left to it."""
 LEASE = 30.0
 """Seconds until another replica takes over a claim. Earlier would do no harm, only the same work twice."""
 
@@ -41,9 +44,9 @@ class Worker:
         """
         over = self._over(stream.name, now)
         if stream.events and (flush or over or self._is_due(stream, now)):
-            left = stream.events
-            while left > 0 and (done := self.step(stream.name, now)) is not None:
-                left -= done
+            left, tries = stream.events, _TRIES
+            while left > 0 and tries and (done := self.step(stream.name, now)) is not None:
+                left, tries = left - done, tries if done else tries - 1
             over = self._over(stream.name, now)
         if over:
             self._close(stream.name, now)
@@ -67,8 +70,10 @@ class Worker:
         events = self._store.pending(name, upto=claim.upto)
         try:
             return len(events) if self._fold(documents, claim, events) else 0
-        except Moved:
-            return 0
+        except Moved as exc:
+            if self._store.read(name, [])[0] != documents.version:
+                return 0
+            raise StoreError(f"document {str(exc)!r} of {name} is missing in the monitor's store; restore it") from exc
 
     def _claim(self, documents: Documents, name: str, now: float) -> Claim | None:
         """Claim the oldest events. Of two replicas that do so at once one succeeds; the other finds its claim later."""
