@@ -23,6 +23,8 @@ Counts = npt.NDArray[np.int64]
 OTHER = "(other)"
 """The level that a sketch counts all those under which its reference does not list."""
 
+_FEW = 24  # edges up to which comparing is faster than sorting
+_CHUNK = 16384  # values that stay in the processor's nearest cache while they are compared
 _LEVELS = 256  # different numbers of a column that can still be read as levels
 
 
@@ -95,10 +97,18 @@ class Numeric:
         """Count values below the first edge, by bin, and from the last edge on (so one more than there are edges)."""
         known = self._counts.get(id(edges))
         if known is None:
-            below = self.ordered.searchsorted(edges, "left")
-            known = edges, np.diff(below, prepend=0, append=self.n).astype(np.int64)
+            ends = np.empty(len(edges) + 2, np.int64)
+            ends[0], ends[1:-1], ends[-1] = 0, self._below(edges), self.n
+            known = edges, ends[1:] - ends[:-1]
             self._counts[id(edges)] = known  # with the edges, so that nothing else gets their id
         return known[1]
+
+    def _below(self, edges: Floats) -> Counts:
+        """Count the values below each edge: sorted once if there are many edges, or else by so many comparisons."""
+        if "ordered" in self.__dict__ or len(edges) > _FEW:
+            return self.ordered.searchsorted(edges, "left")
+        parts = [self.present[start : start + _CHUNK] for start in range(0, self.n, _CHUNK)]
+        return np.array([sum(np.count_nonzero(part < edge) for part in parts) for edge in edges], dtype=np.int64)
 
     @property
     def moments(self) -> tuple[float, float | None, float, float] | None:

@@ -23,13 +23,14 @@ h1 { font-size: 1.5rem; margin: 0 0 .3rem; } h2 { font-size: 1.1rem; margin: 2re
 .badge { display: inline-block; padding: .05rem .55rem; border-radius: 1rem; color: #fff; font-size: .82rem; }
 .badge.none { background: var(--none); } .badge.possible { background: var(--possible); color: #222; }
 .badge.detected { background: var(--detected); } .badge.unknown { background: var(--unknown); }
-.quiet { color: var(--quiet); margin: .2rem 0; } .cards { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .8rem 1rem; }
+.quiet { color: var(--quiet); margin: .2rem 0; } .cards { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); }
+.card { background: var(--card); overflow-x: auto; border: 1px solid var(--line); border-radius: .5rem; padding: .8rem 1rem; }
 .card header { display: flex; justify-content: space-between; gap: .5rem; align-items: center; }
 .card h3 { overflow-wrap: anywhere; } .card svg { width: 100%; margin: .4rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .12rem .4rem; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; } th { font-weight: 600; color: var(--quiet); }
+.card table { font-size: .74rem; } .card th, .card td { padding: .1rem .18rem; }
 .wide { overflow-x: auto; } .time { width: 100%; }
 svg text { font: 11px system-ui, sans-serif; fill: var(--quiet); } svg .name, svg .end { text-anchor: end; } svg .middle { text-anchor: middle; }
 svg .axis, svg .stem { stroke: var(--line); } svg .limit { stroke: var(--detected); stroke-dasharray: 4 3; }
@@ -72,24 +73,29 @@ def page(reports: Sequence[DriftReport]) -> str:
 def _card(feature: FeatureReport) -> str:
     told = f"effect {number(feature.effect)}, p {number(feature.p_value)}"
     note = f'<p class="quiet">{escape(feature.message)}</p>' if feature.message else ""
-    sides = "".join(
-        f"<tr><td>{name}</td>{_cells(side)}</tr>"
-        for name, side in (("expected", feature.expected), ("seen", feature.seen))
-    )
     return (
         f'<section class="card"><header><h3>{escape(feature.name)}</h3>{_badge(feature.state)}</header>'
-        f'<p class="quiet">{told}</p>{svg.histogram(feature.histogram, feature.name)}'
-        f"<table><tr><th></th><th>mean</th><th>std</th><th>min</th><th>max</th><th>missing</th></tr>{sides}</table>{note}</section>"
+        f'<p class="quiet">{told}</p>{svg.histogram(feature.histogram, feature.name)}{_sides(feature)}{note}</section>'
     )
 
 
-def _cells(side: Summary) -> str:
+def _sides(feature: FeatureReport) -> str:
+    moments = ("mean", "std", "min", "max") if feature.kind == "numeric" else ()
+    heads = "".join(f"<th>{head}</th>" for head in ("", *(moments or ("rows",)), "missing"))
+    rows = "".join(
+        f"<tr><td>{name}</td>{''.join(f'<td>{cell}</td>' for cell in _cells(side, moments))}</tr>"
+        for name, side in (("expected", feature.expected), ("seen", feature.seen))
+    )
+    return f"<table><tr>{heads}</tr>{rows}</table>"
+
+
+def _cells(side: Summary, moments: Sequence[str]) -> list[str]:
     rows = side.n + side.missing
-    missing = f"{side.missing / rows:.1%}" if rows else "-"
-    return (
-        "".join(f"<td>{number(value)}</td>" for value in (side.mean, side.std, side.min, side.max))
-        + f"<td>{missing}</td>"
-    )
+    return [
+        *(number(getattr(side, name)) for name in moments),
+        *(() if moments else (f"{rows:,}",)),
+        f"{side.missing / rows:.1%}" if rows else "-",
+    ]
 
 
 def _table(report: DriftReport) -> str:

@@ -64,8 +64,11 @@ def bars(shares: Sequence[float], top: float, *, plain: bool = False) -> str:
 
 
 def number(value: float | None) -> str:
-    """Write a number with three digits that mean something."""
-    return "-" if value is None else f"{value:.3g}"
+    """Write a number with three digits that mean something, thousands without an exponent."""
+    if value is None:
+        return "-"
+    short = float(f"{value:.3g}")
+    return f"{short:,.0f}" if 1e3 <= abs(short) < 1e6 else f"{value:.3g}"
 
 
 def _feature(feature: FeatureReport, *, plain: bool) -> list[list[str]]:
