@@ -20,6 +20,14 @@ _HERE = "trimtab.handlers.drift"
 
 METHODS = {
     "ks": f"{_HERE}.ks:ks",
+    "classifier": f"{_HERE}.kernels.classifier:classifier",
+    "classifier_uncertainty": f"{_HERE}.kernels.uncertainty:classifier_uncertainty",
+    "context_mmd": f"{_HERE}.kernels.context:context_mmd",
+    "learned_kernel_mmd": f"{_HERE}.kernels.learned:learned_kernel_mmd",
+    "lsdd": f"{_HERE}.kernels.lsdd:lsdd",
+    "mmd": f"{_HERE}.kernels.mmd:mmd",
+    "regressor_uncertainty": f"{_HERE}.kernels.uncertainty:regressor_uncertainty",
+    "spot_the_diff": f"{_HERE}.kernels.spot:spot_the_diff",
 }
 """Where each method is, as `module:function`."""
 

@@ -16,6 +16,8 @@ Floats = npt.NDArray[np.float64]
 Scale = Literal["std", "robust", "rank", "none"]
 
 SCALES = ("std", "robust", "rank", "none")
+APART = 2.0
+"""The distance between levels, and between missing and not: that of the two values of a balanced 0/1 column, standardised."""
 LEVELS = 50
 """Levels of a categorical column that get a column of their own; the rarer ones share one."""
 _NORMAL_IQR = 1.3489795003921634  # the interquartile range of a standard normal
@@ -41,9 +43,9 @@ def pair(
     reference's mean and standard deviation (`std`), by its median and interquartile range (`robust`), or replaced by
     the normal score of its rank in the reference (`rank`, which no monotone transformation changes); a column that is
     constant in the reference has no width of its own and takes that of both samples. Missing and infinite values become
-    the reference's median, and a 0/1 column beside it says where they were, so that missing values are never read as
-    "no drift". A categorical column becomes one 0/1 column a level (unseen and missing are levels), with distance 1
-    between levels.
+    the reference's median, and a column beside it marks them, `APART` from the others, so that missing values are never
+    read as "no drift". A categorical column becomes one column a level (unseen and missing are levels); levels are
+    `APART` from each other.
     """
     if scale not in SCALES:
         raise SpecError(f"{method}.scale", scale, ", ".join(SCALES))
@@ -99,7 +101,7 @@ def _numeric(
     middle = float(np.median(known)) if len(known) else 0.0
     ours, theirs = left.values[rows], right.values[others]
     marks = [(where(ours), where(theirs)) for where in (np.isnan, np.isposinf, np.isneginf)]
-    found = [(x.astype(np.float64), y.astype(np.float64)) for x, y in marks if x.any() or y.any()]
+    found = [(x * APART, y * APART) for x, y in marks if x.any() or y.any()]
     x, y = np.where(np.isfinite(ours), ours, middle), np.where(np.isfinite(theirs), theirs, middle)
     return [_scaled(x, y, known, scale), *found]
 
@@ -140,7 +142,7 @@ def _levels(
     found = [(ours == level, theirs == level) for level in kept]
     if len(rare) and counts[rare].any():
         found.append((np.isin(ours, rare), np.isin(theirs, rare)))
-    return [(x * np.sqrt(0.5), y * np.sqrt(0.5)) for x, y in found]
+    return [(x * APART * np.sqrt(0.5), y * APART * np.sqrt(0.5)) for x, y in found]
 
 
 def _codes(column: Categorical, place: dict[str, int]) -> npt.NDArray[np.intp]:
