@@ -6,8 +6,8 @@
     │   ├── ModuleMissing       there is no such module or file
     │   ├── ImportFailed        the module is there and raised while it was imported
     │   └── NameMissing         the module has no such name
-    ├── DataError               a table of data cannot be used: correct the data, or say which columns are meant
     ├── EventError              an event or body is malformed: the sender must correct it (HTTP 400)
+    ├── DataError               a table of data, or a sketch of one, cannot be used: correct the named column
     ├── PermanentError          raised by handlers: do not retry this event
     ├── TemporaryError          raised by handlers: retry this event, after a delay
     └── TargetError             where functions run: look at the target
@@ -92,20 +92,20 @@ class NameMissing(HandlerError):
     """The module has no such name; the message lists the names it has."""
 
 
-class DataError(TrimtabError):
-    """A table cannot be used as it is; `column` names the column at fault (empty: the table)."""
-
-    def __init__(self, message: str, column: str = "") -> None:
-        super().__init__(message)
-        self.column = column
-
-
 class EventError(TrimtabError):
     """A CloudEvent or a body is malformed; `attribute` names the attribute at fault (empty: the body)."""
 
     def __init__(self, message: str, attribute: str = "") -> None:
         super().__init__(message)
         self.attribute = attribute
+
+
+class DataError(TrimtabError):
+    """A table of data, or a sketch of one, cannot be used; `column` names the column at fault (empty: the whole)."""
+
+    def __init__(self, message: str, column: str = "") -> None:
+        super().__init__(message)
+        self.column = column
 
 
 class PermanentError(TrimtabError):

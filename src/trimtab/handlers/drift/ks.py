@@ -1,21 +1,28 @@
-"""The Kolmogorov-Smirnov test of each numeric feature, on all of its values."""
+"""The Kolmogorov-Smirnov test of each numeric feature: on all values, or on a sketch's bins."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.handlers.drift.feature import numeric_only
-from trimtab.handlers.drift.frame import Frame, Numeric
+from trimtab.handlers.drift.column import Numeric, NumericCounts
+from trimtab.handlers.drift.feature import numeric_only, started
+from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.result import FeatureResult, Result
 from trimtab.handlers.drift.verdict import LEAST_ROWS, judged
 
-__all__ = ["distance", "ks", "p_value"]
+__all__ = ["NULL_MEAN", "binned_distance", "binned_p_value", "distance", "feature", "ks", "p_value"]
 
 Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+Places = npt.NDArray[np.intp]
 
-_EXACT = 250_000
-"""n times m up to which the exact p-value is counted: some milliseconds."""
+NULL_MEAN = 0.8687
+"""The mean of sqrt(nm/(n+m)) D without drift: sqrt(pi/2) ln 2 (Marsaglia, Tsang, Wang 2003, J. Stat. Softw. 8:18)."""
+_EXACT = 250_000  # n times m up to which the exact p-value is counted: some milliseconds
+_STRIDES = (256, 16, 1)
+_OVERSHOOT = 0.5826  # -zeta(1/2)/sqrt(2 pi)
+_FEW = 8  # edges that are tested one by one
 
 
 def ks(reference: Frame, current: Frame, *, alpha: float = 0.05, min_rows: int = LEAST_ROWS) -> Result:
@@ -24,45 +31,67 @@ def ks(reference: Frame, current: Frame, *, alpha: float = 0.05, min_rows: int =
     D = max over t of |F_n(t) - G_m(t)|, F and G being the shares of values at most t. The p-value is exact for small
     samples (Hodges 1958, Arkiv foer Matematik 3:469), else K((sqrt(e) + 0.12 + 0.11/sqrt(e)) D) with e = nm/(n+m) and
     K(z) = 2 sum_j (-1)^(j-1) exp(-2 j^2 z^2) (Stephens 1970, JRSS-B 32:115). With ties it is conservative. Infinite
-    values take part, missing ones do not.
+    values take part, missing ones do not. Of sketches, D is the largest difference at the edges of their bins, and the
+    p-value allows for the path between them (see `binned_p_value`).
 
-    `alpha` is the table's level (Holm), `min_rows` the values that a feature needs on both sides for a verdict. Keep the
-    reference with `drift.fit` and it is sorted once.
+    `alpha` is the table's level (Holm), `min_rows` the values that a feature needs on both sides for a verdict. `effect`
+    is D above its mean without drift. Keep the reference with `drift.fit`, and it is sorted once.
     """
-    features = [_feature(left, right) for left, right in numeric_only("ks", reference, current)]
+    features = [feature(left, right) for left, right in numeric_only("ks", reference, current)]
     return judged("ks", features, (reference, current), alpha=alpha, min_rows=min_rows)
 
 
-def _feature(reference: Numeric, current: Numeric) -> FeatureResult:
-    left, right = reference.ordered, current.ordered
-    found = FeatureResult(
-        name=reference.name,
-        statistic=None,
-        n_reference=len(left),
-        n_current=len(right),
-        missing_reference=reference.missing,
-        missing_current=current.missing,
-    )
-    if len(left) and len(right):
-        found.statistic = found.effect = distance(left, right)
-        found.p_value = p_value(left, right, found.statistic)
+def feature(reference: Numeric, current: Numeric) -> FeatureResult:
+    """Test one feature, without a verdict."""
+    found = started(reference, current)
+    n, m = found.n_reference, found.n_current
+    if not (n and m):
+        return found
+    if isinstance(reference, NumericCounts):
+        edges = reference.edges(0)
+        left, right = reference.counts(edges), current.counts(edges)
+        found.statistic, found.p_value = binned_distance(left, right), binned_p_value(left, right)
+    else:
+        found.statistic = distance(reference.ordered, current.ordered)
+        found.p_value = p_value(reference.ordered, current.ordered, found.statistic)
+    found.effect = max(0.0, found.statistic - NULL_MEAN / (n * m / (n + m)) ** 0.5)
     return found
 
 
 def distance(left: Floats, right: Floats) -> float:
-    """D of two sorted samples: the largest difference of their distribution functions, which is met at a value of either.
+    """D of two sorted samples, neither empty.
 
-    It is enough to look at one sample's values, just before and just after each.
+    F - G is largest at a value of the first sample, and G - F just before one. Between two of its values that have been
+    looked at, neither can exceed what F and G rise there; only where that could be more than what was found are the
+    values between them looked at too.
     """
     few, many = (left, right) if len(left) <= len(right) else (right, left)
-    n, m = len(few), len(many)
-    after, before = many.searchsorted(few, "right"), many.searchsorted(few, "left")
-    steps = np.arange(1, n + 1)
-    last = np.append(few[1:] != few[:-1], True)
-    first = np.append(True, last[:-1])
-    above = np.abs(steps[last] / n - after[last] / m).max()
-    below = np.abs((steps[first] - 1) / n - before[first] / m).max()
-    return float(max(above, below))
+    best, starts, ends = 0.0, np.array([0]), np.array([len(few) - 1])
+    for stride in _STRIDES:
+        places = np.unique(np.append(_between(starts, ends, stride), ends))
+        best, open_ = _searched(few, many, places, best)
+        open_ &= np.diff(places) <= stride  # what lies between two stretches was closed before
+        starts, ends = places[:-1][open_], places[1:][open_]
+        if not len(starts):
+            break
+    return best
+
+
+def _between(starts: Places, ends: Places, stride: int) -> Places:
+    """Every so many places of each stretch, from its start on."""
+    lengths = -(-(ends - starts + 1) // stride)
+    firsts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.asarray(np.repeat(starts, lengths) + stride * (np.arange(len(firsts)) - firsts))
+
+
+def _searched(few: Floats, many: Floats, places: Places, best: float) -> tuple[float, npt.NDArray[np.bool_]]:
+    """Look at some of the first sample's values: the largest difference so far, and behind which of them it may be larger."""
+    values = few[places]
+    above = few.searchsorted(values, "right") / len(few), many.searchsorted(values, "right") / len(many)
+    below = few.searchsorted(values, "left") / len(few), many.searchsorted(values, "left") / len(many)
+    best = max(best, float(np.abs(above[0] - above[1]).max()), float(np.abs(below[0] - below[1]).max()))
+    limit = np.maximum(below[0][1:] - above[1][:-1], below[1][1:] - above[0][:-1])
+    return best, limit > best
 
 
 def p_value(left: Floats, right: Floats, statistic: float) -> float:
@@ -77,3 +106,45 @@ def p_value(left: Floats, right: Floats, statistic: float) -> float:
     # Not scipy.stats.kstwo.sf, which ks_2samp calls: it takes up to 74 ms for one p-value far out in the tail.
     root = (n * m / (n + m)) ** 0.5
     return float(kolmogorov((root + 0.12 + 0.11 / root) * statistic))
+
+
+def binned_distance(left: Counts, right: Counts) -> float:
+    """D of two samples at the inner edges of their common bins."""
+    return float(np.abs(np.cumsum(left) / left.sum() - np.cumsum(right) / right.sum())[:-1].max(initial=0.0))
+
+
+def binned_p_value(left: Counts, right: Counts) -> float:
+    """The probability of such a binned D or a larger one without drift.
+
+    z = sqrt(nm/(n+m)) D is then the largest absolute value of a Brownian bridge, looked at where the edges are. With k
+    even bins that is K(z + 0.5826/sqrt(k)), as a path that is looked at every 1/k overshoots by so much in between
+    (Siegmund 1985, "Sequential Analysis", chapter 10). Where bins are uneven, as atoms make them, the smallest one counts:
+    that errs on the side of no alarm. With few edges, as features of a few numbers have, the sum of the exact
+    (hypergeometric) p-values at each is smaller, and as good a bound (Bonferroni).
+    """
+    from scipy.special import kolmogorov
+
+    n, m = int(left.sum()), int(right.sum())
+    z = (n * m / (n + m)) ** 0.5 * binned_distance(left, right)
+    path = float(kolmogorov(z + _OVERSHOOT * _spacing(left[1:-1]) ** 0.5))
+    below = np.cumsum(left + right)[:-1]
+    places = np.flatnonzero(np.diff(below, prepend=0) * (below < n + m))  # where an edge parts what no other parts
+    return min(1.0, path, _edge_by_edge(left, right, places)) if len(places) <= _FEW else min(1.0, path)
+
+
+def _edge_by_edge(left: Counts, right: Counts, places: Places) -> float:
+    from scipy.stats import hypergeom
+
+    n, m = int(left.sum()), int(right.sum())
+    seen = np.cumsum(right)[places]
+    law = hypergeom(n + m, np.cumsum(left + right)[places], m)
+    return float(np.minimum(1.0, 2 * np.minimum(law.cdf(seen), law.sf(seen - 1))).sum()) if len(places) else 1.0
+
+
+def _spacing(counts: Counts) -> float:
+    """The distance of the edges on the scale of the reference's shares: a bin's share, the smallest where they differ."""
+    shares = counts[counts > 0] / max(int(counts.sum()), 1)
+    if not len(shares):
+        return 0.0
+    even = shares.max() <= 2 / len(shares)
+    return float(1 / len(shares) if even else min(shares.min(), 1 / len(shares)))
