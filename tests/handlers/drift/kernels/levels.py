@@ -20,7 +20,13 @@ def normal(columns: int) -> Make:
 
 
 def p_values(
-    method: str, trials: int, *, rows: tuple[int, int], make: Make, moved: Callable[[Floats], Any] | None = None, **params: Any
+    method: str,
+    trials: int,
+    *,
+    rows: tuple[int, int],
+    make: Make,
+    moved: Callable[[Floats], Any] | None = None,
+    **params: Any,
 ) -> Floats:
     found = []
     for trial in range(trials):

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from tests.handlers.drift.kernels.levels import holds, normal, p_values
+
 from trimtab import drift
 from trimtab.errors import SpecError
 from trimtab.handlers.drift.kernels.lsdd import LSDD, RIDGE_LOSS
@@ -96,7 +96,11 @@ def test_the_seed_decides_and_large_samples_are_subsampled() -> None:
 
 def test_impossible_parameters_are_refused() -> None:
     x = np.random.default_rng(0).normal(size=(40, 2))
-    with pytest.raises(SpecError, match=r"^lsdd.centres: found 39, allowed: None \(a twentieth\), or 1 to 38: they are"):
+    with pytest.raises(
+        SpecError, match=r"^lsdd.centres: found 39, allowed: None \(a twentieth\), or 1 to 38: they are"
+    ):
         drift.detect("lsdd", x, x, centres=39)
-    with pytest.raises(SpecError, match=r"^lsdd.bandwidth: found -1, allowed: None \(the median heuristic\), or a number"):
+    with pytest.raises(
+        SpecError, match=r"^lsdd.bandwidth: found -1, allowed: None \(the median heuristic\), or a number"
+    ):
         drift.detect("lsdd", x, x, bandwidth=-1)

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-
 from tests.handlers.drift.kernels.levels import holds, normal, p_values
+
 from trimtab import drift
-from trimtab.errors import SpecError
+from trimtab.errors import DataError, SpecError
 from trimtab.handlers.drift.kernels.mmd import MMD2, linear
 from trimtab.handlers.drift.kernels.null import memberships
 from trimtab.handlers.drift.kernels.rbf import gaussian, median_distance
+from trimtab.sketches.reference import Reference
+from trimtab.sketches.sketch import Sketch
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -102,7 +104,7 @@ def test_it_finds_a_shift_a_wider_spread_and_a_broken_correlation(variant: str, 
 
 def test_the_unit_of_a_column_does_not_matter() -> None:
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(100, 3)), rng.normal(size=(80, 3)) + [0.5, 0, 0]
+    x, y = rng.normal(size=(100, 3)), rng.normal([0.5, 0, 0], size=(80, 3))
     plain, scaled = (drift.detect("mmd", x * unit, y * unit) for unit in ([1.0, 1, 1], [1e-6, 1, 1e9]))
     assert plain.statistic == pytest.approx(scaled.statistic, rel=1e-6)
     ranked, bent = (drift.detect("mmd", f(x), f(y), scale="rank") for f in (np.asarray, np.exp))
@@ -111,16 +113,37 @@ def test_the_unit_of_a_column_does_not_matter() -> None:
 
 def test_missing_and_infinite_values_are_drift_where_the_reference_has_none() -> None:
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(200, 3)), rng.normal(size=(200, 3))
-    assert drift.detect("mmd", x, y).drifted is False
+    x = rng.normal(size=(200, 3))
     for bad in (np.nan, np.inf, -np.inf):
-        spoiled = y.copy()
+        spoiled = np.random.default_rng(7).normal(size=(200, 3))
         spoiled[::3, 1] = bad
         assert drift.detect("mmd", x, spoiled).drifted is True
-        likewise = np.where(np.isfinite(spoiled), np.random.default_rng(1).normal(size=(200, 3)), bad)
-        assert drift.detect("mmd", spoiled, likewise).drifted is False
     assert drift.detect("mmd", x, np.full((200, 3), np.nan)).drifted is True
     assert drift.detect("mmd", np.full((200, 3), np.nan), np.full((200, 3), np.nan)).p_value == 1.0
+
+
+def test_missing_values_as_frequent_as_in_the_reference_are_no_drift() -> None:
+    def spoiled(rng: np.random.Generator, rows: int) -> Floats:
+        return np.where(rng.random((rows, 3)) < 0.2, np.nan, rng.normal(size=(rows, 3)))
+
+    assert holds(p_values("mmd", 200, rows=(100, 80), make=spoiled, permutations=99), 0.05)
+
+
+def test_a_sketch_is_compared_by_its_sampled_rows() -> None:
+    rng = np.random.default_rng(0)
+
+    def made(shift: float) -> pd.DataFrame:
+        return pd.DataFrame({"x": rng.normal(size=2500) + shift, "c": rng.choice(["a", "b"], 2500)})
+
+    reference = Reference.fit(made(0))
+    same, moved = (drift.detect("mmd", reference, Sketch.of(reference, made(shift))) for shift in (0, 0.5))
+    assert (same.drifted, moved.drifted) == (False, True)
+    assert (moved.n_reference, moved.n_current) == (2500, 2500)
+    assert moved.message == "1000 sampled of 2500 rows of the reference and 1000 sampled of 2500 rows of current"
+    with pytest.raises(
+        DataError, match=r"^current: no rows were sampled when it was sketched, and this method compares"
+    ):
+        drift.detect("mmd", reference, Sketch.of(reference, made(0), sample=0))
 
 
 def test_a_column_that_is_constant_in_the_reference_and_not_in_current_is_drift() -> None:
@@ -185,7 +208,10 @@ def test_memory_is_bounded_and_the_message_says_what_was_compared() -> None:
         tracemalloc.stop()
     assert peak < 400e6  # all pairs of rows would be 2 TB
     assert found.drifted is True
-    assert found.message == "compared on 2000 of 300000 rows of the reference and 2000 of 200000 rows of current (max_rows)"
+    assert (
+        found.message
+        == "compared on 2000 of 300000 rows of the reference and 2000 of 200000 rows of current (max_rows)"
+    )
     assert (found.n_reference, found.n_current) == (300_000, 200_000)
 
 
@@ -194,7 +220,10 @@ def test_memory_is_bounded_and_the_message_says_what_was_compared() -> None:
     [
         ({"variant": "cubic"}, "mmd.variant: found 'cubic', allowed: quadratic, block, linear"),
         ({"scale": "log"}, "mmd.scale: found 'log', allowed: std, robust, rank, none"),
-        ({"bandwidth": 0}, "mmd.bandwidth: found 0, allowed: None (the median heuristic), a number above 0, or several"),
+        (
+            {"bandwidth": 0},
+            "mmd.bandwidth: found 0, allowed: None (the median heuristic), a number above 0, or several",
+        ),
         ({"max_rows": 1}, "mmd.max_rows: found 1, allowed: 4 or more"),
         ({"min_rows": 1}, "mmd.min_rows: found 1, allowed: 4 or more"),
         ({"alpha": 0}, "mmd.alpha: found 0, allowed: a number between 0 and 1"),

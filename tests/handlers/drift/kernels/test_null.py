@@ -48,7 +48,9 @@ def test_stopping_early_keeps_the_level() -> None:
     rng = np.random.default_rng(0)
     found = np.array(
         [
-            p_value(rng.normal(), lambda count: rng.normal(size=count), alpha=0.05, permutations=199, stop=5, tail="count")
+            p_value(
+                rng.normal(), lambda count: rng.normal(size=count), alpha=0.05, permutations=199, stop=5, tail="count"
+            )
             for _ in range(2000)
         ]
     )

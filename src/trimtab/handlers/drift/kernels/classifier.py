@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from trimtab.errors import SpecError
 from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.kernels.answer import answer, check_rows, too_few
 from trimtab.handlers.drift.kernels.null import Tail, p_value
+from trimtab.handlers.drift.kernels.rows import on_rows
 from trimtab.handlers.drift.kernels.sample import plain
 from trimtab.handlers.drift.kernels.separation import auc, mann_whitney, paired_gain, placements
 from trimtab.handlers.drift.multiple import benjamini_hochberg
@@ -33,6 +35,7 @@ class Estimator(Protocol):
         """Learn."""
 
 
+@on_rows
 def classifier(
     reference: Frame,
     current: Frame,
@@ -78,21 +81,20 @@ def classifier(
     rows = np.concatenate([sample.reference, sample.current])
     labels = np.repeat([0, 1], [len(sample.reference), len(sample.current)])
     trial = _Trial(_model(model, seed), rows, sample.features, alpha, rng)
-    if calibration == "half":
-        statistic, p = trial.half(labels)
-    else:
-        statistic = trial.folded(labels, folds)
-        p = p_value(
-            statistic,
-            lambda count: np.array([trial.folded(rng.permutation(labels), folds) for _ in range(count)]),
-            alpha=alpha,
-            permutations=permutations,
-            tail=tail,
-            stop=stop,
-            method="classifier",
-        ).p_value
-        trial.half(labels)  # what the features say needs rows that one model has not seen
-    features = trial.features(repeats, drifted=p < alpha, frames=(reference, current))
+    with _threads(model):
+        statistic, p = trial.half(labels)  # what the features say needs rows that one model has not seen
+        if calibration == "permute":
+            statistic = trial.folded(labels, folds)
+            p = p_value(
+                statistic,
+                lambda count: np.array([trial.folded(rng.permutation(labels), folds) for _ in range(count)]),
+                alpha=alpha,
+                permutations=permutations,
+                tail=tail,
+                stop=stop,
+                method="classifier",
+            ).p_value
+        features = trial.features(repeats, drifted=p < alpha, frames=(reference, current))
     return answer("classifier", (reference, current), statistic, p, alpha, per_feature=features, message=sample.remark)
 
 
@@ -113,6 +115,16 @@ def _model(given: Estimator | None, seed: int) -> Any:
     if not (hasattr(given, "predict_proba") or hasattr(given, "decision_function")):
         raise SpecError("classifier.model", given, "a scikit-learn classifier with predict_proba or decision_function")
     return given
+
+
+def _threads(given: Estimator | None) -> AbstractContextManager[Any]:
+    """Keep our own model to one thread: its small trees gain little from more, and lose much where cores are shared."""
+    if given is not None:
+        return nullcontext()
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[Any] = threadpool_limits(1)
+    return limits
 
 
 def scores(model: Any, rows: Floats) -> Floats:

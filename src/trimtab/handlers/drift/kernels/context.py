@@ -13,6 +13,7 @@ from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.kernels.answer import answer, check_rows, too_few
 from trimtab.handlers.drift.kernels.null import Tail, p_value
 from trimtab.handlers.drift.kernels.rbf import gaussian, median_distance
+from trimtab.handlers.drift.kernels.rows import on_rows
 from trimtab.handlers.drift.kernels.sample import Scale, pair
 from trimtab.handlers.drift.result import Result
 from trimtab.handlers.drift.verdict import LEAST_ROWS
@@ -29,6 +30,7 @@ _FOLDS = 5
 _LANDMARKS = 20
 
 
+@on_rows
 def context_mmd(
     reference: Frame,
     current: Frame,

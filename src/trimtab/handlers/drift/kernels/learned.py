@@ -12,6 +12,7 @@ from trimtab.handlers.drift.kernels.answer import answer, check_rows, too_few
 from trimtab.handlers.drift.kernels.mmd import MMD2
 from trimtab.handlers.drift.kernels.null import Tail, memberships, p_value
 from trimtab.handlers.drift.kernels.rbf import gaussian, median_distance
+from trimtab.handlers.drift.kernels.rows import on_rows
 from trimtab.handlers.drift.kernels.sample import Scale, pair
 from trimtab.handlers.drift.result import FeatureResult, Result
 from trimtab.handlers.drift.verdict import LEAST_ROWS
@@ -24,6 +25,7 @@ _RIDGE = 1e-8  # Liu 2020: what keeps the variance above 0
 _REACH = 4.0  # a width changes by at most e^4
 
 
+@on_rows
 def learned_kernel_mmd(
     reference: Frame,
     current: Frame,
@@ -45,7 +47,7 @@ def learned_kernel_mmd(
     (n(n-1)) and v = 4/n^3 sum_i (sum_j H_ij)^2 - 4/n^4 (sum_ij H_ij)^2 + 1e-8 (equations 3 to 5); the gradient is
     analytic, the optimiser L-BFGS-B from the median heuristic. The other half is tested by permutations as in `mmd`.
 
-    It finds what hides in few of many features, such as a variance that changed. Half of the rows are spent on
+    It finds what hides in few of many features, at another width than theirs. Half of the rows are spent on
     learning: for a plain shift of means `mmd` has more power. `per_feature` has w_f over its starting value as
     `statistic`.
     """

@@ -12,6 +12,7 @@ from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.kernels.answer import MOST_ROWS, answer, check_rows, too_few
 from trimtab.handlers.drift.kernels.null import Tail, memberships, p_value
 from trimtab.handlers.drift.kernels.rbf import gaussian, median_distance
+from trimtab.handlers.drift.kernels.rows import on_rows
 from trimtab.handlers.drift.kernels.sample import Scale, pair
 from trimtab.handlers.drift.result import Result
 from trimtab.handlers.drift.verdict import LEAST_ROWS
@@ -25,6 +26,7 @@ RIDGE_LOSS = 0.2
 _RIDGES = 4.0 ** -np.arange(10)
 
 
+@on_rows
 def lsdd(
     reference: Frame,
     current: Frame,

@@ -13,6 +13,7 @@ from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.kernels.answer import MOST_ROWS, answer, check_rows, too_few
 from trimtab.handlers.drift.kernels.null import Null, Tail, memberships, p_value
 from trimtab.handlers.drift.kernels.rbf import Bandwidth, bandwidths, gaussian
+from trimtab.handlers.drift.kernels.rows import on_rows
 from trimtab.handlers.drift.kernels.sample import Scale, pair
 from trimtab.handlers.drift.result import Result
 from trimtab.handlers.drift.verdict import LEAST_ROWS
@@ -28,6 +29,7 @@ _CHUNK = 8192
 _RELABELLINGS = 32  # of each block
 
 
+@on_rows
 def mmd(
     reference: Frame,
     current: Frame,

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.errors import SpecError
-from trimtab.handlers.drift.frame import Categorical, Column, Frame, Numeric
+from trimtab.handlers.drift.column import Categorical, Column, Numeric
+from trimtab.handlers.drift.frame import Frame
 
 __all__ = ["LEVELS", "SCALES", "Floats", "Pair", "Scale", "pair", "plain"]
 
@@ -101,9 +102,9 @@ def _numeric(
     middle = float(np.median(known)) if len(known) else 0.0
     ours, theirs = left.values[rows], right.values[others]
     marks = [(where(ours), where(theirs)) for where in (np.isnan, np.isposinf, np.isneginf)]
-    found = [(x * APART, y * APART) for x, y in marks if x.any() or y.any()]
-    x, y = np.where(np.isfinite(ours), ours, middle), np.where(np.isfinite(theirs), theirs, middle)
-    return [_scaled(x, y, known, scale), *found]
+    found = [(x.astype(np.float64) * APART, y.astype(np.float64) * APART) for x, y in marks if x.any() or y.any()]
+    whole = [np.where(np.isfinite(side), side, middle).astype(np.float64) for side in (ours, theirs)]
+    return [_scaled(whole[0], whole[1], known, scale), *found]
 
 
 def _scaled(x: Floats, y: Floats, known: Floats, scale: Scale) -> tuple[Floats, Floats]:

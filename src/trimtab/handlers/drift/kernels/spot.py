@@ -10,6 +10,7 @@ import numpy.typing as npt
 from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.kernels.answer import answer, check_rows, too_few
 from trimtab.handlers.drift.kernels.rbf import gaussian, median_distance
+from trimtab.handlers.drift.kernels.rows import on_rows
 from trimtab.handlers.drift.kernels.sample import Scale, pair
 from trimtab.handlers.drift.kernels.separation import auc, mann_whitney
 from trimtab.handlers.drift.result import FeatureResult, Result
@@ -26,6 +27,7 @@ RIDGE = 1e-3
 """The weight of sum c_j^2: without it two prototypes close to each other, of opposite signs, grow without bound."""
 
 
+@on_rows
 def spot_the_diff(
     reference: Frame,
     current: Frame,

@@ -10,8 +10,10 @@ import numpy.typing as npt
 
 from trimtab.errors import DataError, SpecError
 from trimtab.handlers.drift import ks
-from trimtab.handlers.drift.frame import Categorical, Frame, Numeric
+from trimtab.handlers.drift.column import Categorical, Numeric
+from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.kernels.answer import answer, too_few
+from trimtab.handlers.drift.kernels.rows import on_rows
 from trimtab.handlers.drift.result import Result
 from trimtab.handlers.drift.verdict import LEAST_ROWS
 
@@ -22,6 +24,7 @@ Floats = npt.NDArray[np.float64]
 UNCERTAINTIES = ("entropy", "margin")
 
 
+@on_rows
 def classifier_uncertainty(
     reference: Frame,
     current: Frame,
@@ -57,6 +60,7 @@ def classifier_uncertainty(
     return _margins(name, frames, _near(left, margin), _near(right, margin), alpha)
 
 
+@on_rows
 def regressor_uncertainty(
     reference: Frame, current: Frame, *, alpha: float = 0.05, min_rows: int = LEAST_ROWS, model: Any = None
 ) -> Result:
