@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -46,5 +47,9 @@ def online(
     if columns is not None:
         frame = frame.select(columns, role="reference")
     module, _, name = ONLINE[method].partition(":")
-    made: Detector = getattr(import_module(module), name)(frame, ert=ert, window=window, seed=seed, **params)
-    return made
+    kind: type[Detector] = getattr(import_module(module), name)
+    known = list(inspect.signature(kind).parameters)[1:]
+    for key, value in params.items():
+        if key not in known:
+            raise SpecError(f"{method}.{key}", value, f"the parameters {', '.join(known)}")
+    return kind(frame, ert=ert, window=window, seed=seed, **params)  # type: ignore[call-arg,arg-type]

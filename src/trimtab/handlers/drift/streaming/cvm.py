@@ -56,7 +56,7 @@ class CramerVonMises(Detector):
         for column, values in enumerate(self._order):
             self._ties[column] = _within(values, self.rng.random(len(values)))
         rate = 1 - (1 - 1 / (ert - self.windows[0] + 1)) ** (1 / len(self.columns))
-        self.thresholds = _simulated(len(rows), tuple(self.windows), rate, streams(ert, simulations), seed)
+        self.thresholds = _simulated(len(rows), tuple(self.windows), rate, streams("cvm", ert, simulations), seed)
         self.column_statistics: Floats = np.empty(0)
         """The latest row's S_t of each column."""
         self._begin()

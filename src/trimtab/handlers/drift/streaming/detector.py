@@ -45,6 +45,11 @@ class Detector(ABC):
         return self._drifted
 
     @property
+    def drifted_columns(self) -> list[str]:
+        """The columns that raised the latest row's alarm; none where the method judges all of them together."""
+        return []
+
+    @property
     def threshold(self) -> float | None:
         """What the latest row's statistic had to exceed for an alarm."""
         return self._threshold() if self.rows else None

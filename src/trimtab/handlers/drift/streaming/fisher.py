@@ -59,7 +59,7 @@ class Fisher(Detector):
         known: dict[int, tuple[Floats, Floats]] = {}
         for ones in rows.sum(axis=0).astype(int):
             if ones not in known:
-                known[ones] = self._calibrated(len(rows), ones, alternative, rate, streams(ert, simulations))
+                known[ones] = self._calibrated(len(rows), ones, alternative, rate, streams("fisher", ert, simulations))
         made = [known[ones] for ones in rows.sum(axis=0).astype(int)]
         self._tables = np.array([table for table, _ in made])
         self._limits = np.array([limits for _, limits in made])

@@ -63,15 +63,18 @@ class OnlineMMD(Windowed):
         np.fill_diagonal(self._kernel, 0.0)
 
     def _paths(self, chosen: Places) -> Floats:
-        w = self.window
+        w, steps = self.window, np.arange(self.window)
         inner = self._kernel[chosen[:, :, None], chosen[:, None, :]]
-        sums = self._sums[chosen]
-        within = self._total - 2 * sums.sum(axis=1) + inner.sum(axis=(1, 2))
-        across = np.cumsum(np.pad(sums - inner.sum(axis=2), ((0, 0), (1, 0))), axis=1)
-        area = np.cumsum(np.cumsum(np.pad(inner, ((0, 0), (1, 0), (1, 0))), axis=1), axis=2)
-        low, high = np.arange(w + 1), np.arange(w, 2 * w + 1)
-        window = area[:, high, high] - area[:, low, high] - area[:, high, low] + area[:, low, low]
-        return self._combined(within[:, None], across[:, high] - across[:, low], window)
+        sums, first = self._sums[chosen], inner[:, :w, :w].sum(axis=(1, 2))
+        np.cumsum(inner, axis=2, out=inner)  # from here on, a range of a row is a difference
+        own = inner[:, :, -1]
+        within = self._total - 2 * sums.sum(axis=1) + own.sum(axis=1)
+        across = np.cumsum(np.pad(sums - own, ((0, 0), (1, 0))), axis=1)
+        # With step t row t leaves, whose own value is 0, and row w + t comes; both with the rows between them.
+        leaving = inner[:, steps, steps + w - 1] - inner[:, steps, steps]
+        coming = inner[:, steps + w, steps + w] - inner[:, steps + w, steps]
+        window = np.cumsum(np.column_stack([first, 2 * (coming - leaving)]), axis=1)
+        return self._combined(within[:, None], across[:, w:] - across[:, : w + 1], window)
 
     def _combined(self, within: Floats, across: Floats, window: Floats) -> Floats:
         n, w = self._size - 2 * self.window, self.window

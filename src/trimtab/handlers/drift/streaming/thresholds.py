@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from trimtab.errors import SpecError
+
 __all__ = ["conditional", "streams"]
 
 Floats = npt.NDArray[np.float64]
 
 _ENOUGH = 20  # streams beyond a threshold from which on it is read off them
 _TAIL = 200
+_FEWEST = 100
 
 
 def conditional(statistics: Floats, rate: float, *, settled: int) -> Floats:
@@ -61,6 +64,8 @@ def _extrapolated(ordered: Floats, rate: float, rows: float) -> float:
     return start + float(ordered[-count:].mean() - start) * float(np.log(count / rows / rate))
 
 
-def streams(ert: float, given: int | None) -> int:
-    """Give the number of simulated streams: 25 to an expected run time, 2,000 to 25,000."""
-    return given if given is not None else int(np.clip(25 * ert, 2000, 25_000))
+def streams(method: str, ert: float, given: int | None) -> int:
+    """Give the number of simulated streams: 15 to an expected run time, 2,000 to 15,000."""
+    if given is not None and given < _FEWEST:
+        raise SpecError(f"{method}.simulations", given, f"None (15 to an expected run time), or {_FEWEST} or more")
+    return given if given is not None else int(np.clip(15 * ert, 2000, 15_000))

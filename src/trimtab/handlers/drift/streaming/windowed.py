@@ -18,8 +18,9 @@ __all__ = ["Windowed"]
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 
-_CHUNK = 4_000_000  # numbers at a time in the simulation
+_CHUNK = 250_000  # numbers at a time in the simulation: they stay in the processor's cache
 _TRIES = 20
+_ROUNDING = 1e-12  # of kernel values, which are at most 1: equal rows are no drift
 _LEAST = 4  # windows that a reference must hold
 
 
@@ -46,8 +47,8 @@ class Windowed(Detector):
         self._middle, self._spread = rows.mean(axis=0), rows.std(axis=0)
         self._spread[self._spread <= 1e-12 * np.abs(self._middle)] = 1.0
         self._prepare((rows - self._middle) / self._spread)
-        paths = np.concatenate([self._paths(chosen) for chosen in self._drawn(streams(ert, simulations))])
-        self.thresholds = conditional(paths[:, 1:], 1 / ert, settled=max(1, self.window // 2))
+        paths = np.concatenate([self._paths(chosen) for chosen in self._drawn(streams(self.method, ert, simulations))])
+        self.thresholds = np.maximum(_ROUNDING, conditional(paths[:, 1:], 1 / ert, settled=max(1, self.window // 2)))
         self._begin()
 
     @abstractmethod
