@@ -37,6 +37,7 @@ SECTIONS = {
         "export": f"{_HERE}.export:export",
         "schema": f"{_HERE}.export:schema",
         "simulate": f"{_HERE}.simulate:simulate",
+        "drift": f"{_HERE}.drift:drift",
     },
     "This machine": {
         "up": f"{_HERE}.daemon:up",

@@ -42,7 +42,7 @@ class LogLinear(Struct, kw_only=True):
         """The largest relative error of a quantile: half a bucket's width over its lower end."""
         if self.collapses <= FINEST:
             return float(2.0 ** (self.collapses - FINEST - 1))
-        return (float(2 ** 2 ** (self.collapses - FINEST)) - 1) / 2  # a bucket spans so many powers of two
+        return (float(2**2 ** (self.collapses - FINEST)) - 1) / 2  # a bucket spans so many powers of two
 
     def update(self, finite: npt.NDArray[np.float64]) -> None:
         """Add finite numbers (contiguous)."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from trimtab.errors import DataError
 from trimtab.sketches.categorical import CategoricalSketch
 from trimtab.sketches.fit import edges as placed
-from trimtab.sketches.numeric import NumericSketch
+from trimtab.sketches.numeric import NumericSketch, bounds
 from trimtab.sketches.reference import CategoricalReference, NumericReference
 
 __all__ = ["OTHER", "Categorical", "CategoricalCounts", "Column", "Numeric", "NumericCounts"]
@@ -23,6 +23,8 @@ Counts = npt.NDArray[np.int64]
 OTHER = "(other)"
 """The level that a sketch counts all those under which its reference does not list."""
 
+_FEW = 24  # edges up to which comparing is faster than sorting
+_CHUNK = 16384  # values that stay in the processor's nearest cache while they are compared
 _LEVELS = 256  # different numbers of a column that can still be read as levels
 
 
@@ -95,10 +97,18 @@ class Numeric:
         """Count values below the first edge, by bin, and from the last edge on (so one more than there are edges)."""
         known = self._counts.get(id(edges))
         if known is None:
-            below = self.ordered.searchsorted(edges, "left")
-            known = edges, np.diff(below, prepend=0, append=self.n).astype(np.int64)
+            ends = np.empty(len(edges) + 2, np.int64)
+            ends[0], ends[1:-1], ends[-1] = 0, self._below(edges), self.n
+            known = edges, ends[1:] - ends[:-1]
             self._counts[id(edges)] = known  # with the edges, so that nothing else gets their id
         return known[1]
+
+    def _below(self, edges: Floats) -> Counts:
+        """Count the values below each edge: sorted once if there are many edges, or else by so many comparisons."""
+        if "ordered" in self.__dict__ or len(edges) > _FEW:
+            return self.ordered.searchsorted(edges, "left")
+        parts = [self.present[start : start + _CHUNK] for start in range(0, self.n, _CHUNK)]
+        return np.array([sum(np.count_nonzero(part < edge) for part in parts) for edge in edges], dtype=np.int64)
 
     @property
     def moments(self) -> tuple[float, float | None, float, float] | None:
@@ -129,9 +139,9 @@ class Numeric:
 class NumericCounts(Numeric):
     """A column of numbers of which a sketch has kept the counts by bin."""
 
-    def __init__(self, reference: NumericReference, sketch: NumericSketch, edges: Floats) -> None:
+    def __init__(self, reference: NumericReference, sketch: NumericSketch) -> None:
         super().__init__(reference.name, np.empty(0), reference.dtype)
-        self.sketch, self._bounds = sketch, edges
+        self.sketch, self._reference = sketch, reference
 
     @property
     def values(self) -> Floats:
@@ -145,7 +155,7 @@ class NumericCounts(Numeric):
     @property
     def n(self) -> int:
         """Values, infinities among them."""
-        return self.sketch.n + sum(self.infinite)
+        return self.sketch.n + self.sketch.negative_infinite + self.sketch.positive_infinite
 
     @property
     def missing(self) -> int:
@@ -159,13 +169,15 @@ class NumericCounts(Numeric):
 
     def edges(self, bins: int) -> Floats:
         """The sketch's own edges, whatever number is asked for."""
-        return self._bounds
+        return bounds(self._reference)
 
     def counts(self, edges: Floats) -> Counts:
         """Count values below the first edge, by bin, and from the last edge on."""
+        low, high = self.infinite
+        if not (low or high):
+            return self.sketch.bins
         found = self.sketch.bins.copy()
-        found[0] += self.sketch.negative_infinite
-        found[-1] += self.sketch.positive_infinite
+        found[[0, -1]] += (low, high)
         return found
 
     @property

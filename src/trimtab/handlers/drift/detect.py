@@ -24,6 +24,7 @@ METHODS = {
     "classifier_uncertainty": f"{_HERE}.kernels.uncertainty:classifier_uncertainty",
     "context_mmd": f"{_HERE}.kernels.context:context_mmd",
     "cvm": f"{_HERE}.cvm:cvm",
+    "default": f"{_HERE}.default:default",
     "fisher": f"{_HERE}.chi2:fisher",
     "hellinger": f"{_HERE}.distances:hellinger",
     "js": f"{_HERE}.distances:js",

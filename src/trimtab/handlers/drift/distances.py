@@ -21,7 +21,7 @@ from trimtab.handlers.drift.result import FeatureResult, Result
 from trimtab.handlers.drift.tables import binned, levelled, merged_levels, merged_neighbours
 from trimtab.handlers.drift.verdict import LEAST_ROWS, judged
 
-__all__ = ["BINS", "hellinger", "js", "kld", "measures", "merged", "psi", "tvd"]
+__all__ = ["BINS", "DECILES", "hellinger", "js", "kld", "measures", "merged", "psi", "tvd"]
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -31,6 +31,8 @@ Compat = Literal["mlrun"] | None
 
 BINS = 16
 """Bins of a numeric feature: a test on them loses next to nothing against more, and small samples can fill them."""
+DECILES = 10
+"""The custom of the population stability index."""
 
 
 def tvd(
@@ -95,7 +97,9 @@ def kld(
     return _compared("kld", (reference, current), _symmetric, bins, alpha, min_rows, compat, threshold)
 
 
-def psi(reference: Frame, current: Frame, *, bins: int = 10, alpha: float = 0.05, min_rows: int = LEAST_ROWS) -> Result:
+def psi(
+    reference: Frame, current: Frame, *, bins: int = DECILES, alpha: float = 0.05, min_rows: int = LEAST_ROWS
+) -> Result:
     """Population stability index of each feature: PSI = sum_j (q_j - p_j) ln(q_j / p_j), on ten bins by custom.
 
     It is the symmetric Kullback-Leibler divergence by another name. s PSI, s = nm/(n+m), is about chi-squared with

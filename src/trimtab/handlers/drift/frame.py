@@ -16,7 +16,7 @@ import numpy.typing as npt
 from trimtab.errors import DataError
 from trimtab.handlers.drift.column import Categorical, CategoricalCounts, Column, Numeric, NumericCounts
 from trimtab.sketches.levels import level
-from trimtab.sketches.numeric import NumericSketch, bounds
+from trimtab.sketches.numeric import NumericSketch
 from trimtab.sketches.reference import NumericReference, Reference
 from trimtab.sketches.schema import Column as Described
 from trimtab.sketches.sketch import Sketch
@@ -139,7 +139,11 @@ def _read(reference: Any, current: Any) -> tuple[Frame, Frame]:
     if sketched:
         left, right = (_sketch_of(sketched[0].reference, side, role) for side, role in _roles(reference, current))
         live = _filled(left, right)
-        return Frame.of(left).select(live), Frame.of(right).select(live)
+        frames = (
+            Frame.of(side if isinstance(side, Frame) else found)
+            for side, found in ((reference, left), (current, right))
+        )
+        return next(frames).select(live), next(frames).select(live)
     left_frame = Frame.of(reference, role="reference")
     return left_frame, Frame.of(current, names=_borrowed(left_frame, current), role="current", kinds=left_frame.columns)
 
@@ -183,7 +187,7 @@ def _counted(sketch: Sketch, name: str) -> Column:
     column, found = sketch.reference[name], sketch.columns[name]
     if isinstance(column, NumericReference):
         assert isinstance(found, NumericSketch)
-        return NumericCounts(column, found, bounds(column))
+        return NumericCounts(column, found)
     assert not isinstance(found, NumericSketch)
     return CategoricalCounts(column, found)
 

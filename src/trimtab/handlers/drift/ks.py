@@ -5,24 +5,22 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from trimtab.handlers.drift import bins
 from trimtab.handlers.drift.column import Numeric, NumericCounts
 from trimtab.handlers.drift.feature import numeric_only, started
 from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.result import FeatureResult, Result
 from trimtab.handlers.drift.verdict import LEAST_ROWS, judged
 
-__all__ = ["NULL_MEAN", "binned_distance", "binned_p_value", "distance", "feature", "ks", "p_value"]
+__all__ = ["NULL_MEAN", "distance", "feature", "ks", "p_value"]
 
 Floats = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
 Places = npt.NDArray[np.intp]
 
 NULL_MEAN = 0.8687
 """The mean of sqrt(nm/(n+m)) D without drift: sqrt(pi/2) ln 2 (Marsaglia, Tsang, Wang 2003, J. Stat. Softw. 8:18)."""
 _EXACT = 250_000  # n times m up to which the exact p-value is counted: some milliseconds
 _STRIDES = (256, 16, 1)
-_OVERSHOOT = 0.5826  # -zeta(1/2)/sqrt(2 pi)
-_FEW = 8  # edges that are tested one by one
 
 
 def ks(reference: Frame, current: Frame, *, alpha: float = 0.05, min_rows: int = LEAST_ROWS) -> Result:
@@ -32,7 +30,7 @@ def ks(reference: Frame, current: Frame, *, alpha: float = 0.05, min_rows: int =
     samples (Hodges 1958, Arkiv foer Matematik 3:469), else K((sqrt(e) + 0.12 + 0.11/sqrt(e)) D) with e = nm/(n+m) and
     K(z) = 2 sum_j (-1)^(j-1) exp(-2 j^2 z^2) (Stephens 1970, JRSS-B 32:115). With ties it is conservative. Infinite
     values take part, missing ones do not. Of sketches, D is the largest difference at the edges of their bins, and the
-    p-value allows for the path between them (see `binned_p_value`).
+    p-value allows for the path between them (see `bins`).
 
     `alpha` is the table's level (Holm), `min_rows` the values that a feature needs on both sides for a verdict. `effect`
     is D above its mean without drift. Keep the reference with `drift.fit`, and it is sorted once.
@@ -50,7 +48,8 @@ def feature(reference: Numeric, current: Numeric) -> FeatureResult:
     if isinstance(reference, NumericCounts):
         edges = reference.edges(0)
         left, right = reference.counts(edges), current.counts(edges)
-        found.statistic, found.p_value = binned_distance(left, right), binned_p_value(left, right)
+        distances, p_values = bins.tests([(left, right)])
+        found.statistic, found.p_value = float(distances[0]), float(p_values[0])
     else:
         found.statistic = distance(reference.ordered, current.ordered)
         found.p_value = p_value(reference.ordered, current.ordered, found.statistic)
@@ -106,45 +105,3 @@ def p_value(left: Floats, right: Floats, statistic: float) -> float:
     # Not scipy.stats.kstwo.sf, which ks_2samp calls: it takes up to 74 ms for one p-value far out in the tail.
     root = (n * m / (n + m)) ** 0.5
     return float(kolmogorov((root + 0.12 + 0.11 / root) * statistic))
-
-
-def binned_distance(left: Counts, right: Counts) -> float:
-    """D of two samples at the inner edges of their common bins."""
-    return float(np.abs(np.cumsum(left) / left.sum() - np.cumsum(right) / right.sum())[:-1].max(initial=0.0))
-
-
-def binned_p_value(left: Counts, right: Counts) -> float:
-    """The probability of such a binned D or a larger one without drift.
-
-    z = sqrt(nm/(n+m)) D is then the largest absolute value of a Brownian bridge, looked at where the edges are. With k
-    even bins that is K(z + 0.5826/sqrt(k)), as a path that is looked at every 1/k overshoots by so much in between
-    (Siegmund 1985, "Sequential Analysis", chapter 10). Where bins are uneven, as atoms make them, the smallest one counts:
-    that errs on the side of no alarm. With few edges, as features of a few numbers have, the sum of the exact
-    (hypergeometric) p-values at each is smaller, and as good a bound (Bonferroni).
-    """
-    from scipy.special import kolmogorov
-
-    n, m = int(left.sum()), int(right.sum())
-    z = (n * m / (n + m)) ** 0.5 * binned_distance(left, right)
-    path = float(kolmogorov(z + _OVERSHOOT * _spacing(left[1:-1]) ** 0.5))
-    below = np.cumsum(left + right)[:-1]
-    places = np.flatnonzero(np.diff(below, prepend=0) * (below < n + m))  # where an edge parts what no other parts
-    return min(1.0, path, _edge_by_edge(left, right, places)) if len(places) <= _FEW else min(1.0, path)
-
-
-def _edge_by_edge(left: Counts, right: Counts, places: Places) -> float:
-    from scipy.stats import hypergeom
-
-    n, m = int(left.sum()), int(right.sum())
-    seen = np.cumsum(right)[places]
-    law = hypergeom(n + m, np.cumsum(left + right)[places], m)
-    return float(np.minimum(1.0, 2 * np.minimum(law.cdf(seen), law.sf(seen - 1))).sum()) if len(places) else 1.0
-
-
-def _spacing(counts: Counts) -> float:
-    """The distance of the edges on the scale of the reference's shares: a bin's share, the smallest where they differ."""
-    shares = counts[counts > 0] / max(int(counts.sum()), 1)
-    if not len(shares):
-        return 0.0
-    even = shares.max() <= 2 / len(shares)
-    return float(1 / len(shares) if even else min(shares.min(), 1 / len(shares)))

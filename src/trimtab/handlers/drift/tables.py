@@ -46,18 +46,29 @@ def merged_levels(left: Counts, right: Counts) -> tuple[Counts, Counts]:
 
 
 def merged_neighbours(left: Counts, right: Counts, most: int = 0) -> tuple[Counts, Counts]:
-    """Put neighbouring bins together until every expected count is large enough and there are at most `most`."""
-    pooled = left + right
-    least = max(_least(left, right), pooled.sum() / most if most else 0.0)
+    """Put neighbouring bins together until each expected count is large enough, and inside there are at most `most`."""
+    if most and len(left) > most + 2:
+        starts = _even(left, most)
+        left, right = np.add.reduceat(left, starts), np.add.reduceat(right, starts)
+    least = _least(left, right)
     starts, filled = [0], 0.0
-    for place, count in enumerate(pooled.tolist()):
-        if filled >= least * (1 - 1e-9):
+    for place, count in enumerate((left + right).tolist()):
+        if filled >= least:
             starts.append(place)
             filled = 0.0
         filled += count
-    if filled < _least(left, right) and len(starts) > 1:
+    if filled < least and len(starts) > 1:
         starts.pop()
     return np.add.reduceat(left, starts), np.add.reduceat(right, starts)
+
+
+def _even(left: Counts, most: int) -> list[int]:
+    """Where groups of bins start that hold about the same share of the reference; the two outer bins stay apart."""
+    inner = left[1:-1]
+    middles = (inner.cumsum() - inner / 2) / max(int(inner.sum()), 1)
+    groups = np.minimum((middles * most).astype(np.int64), most - 1)
+    firsts = np.flatnonzero(np.diff(groups, prepend=-1)) + 1
+    return [0, *firsts.tolist(), len(left) - 1]
 
 
 def _least(left: Counts, right: Counts) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from trimtab.errors import SpecError
 from trimtab.handlers.drift.frame import Frame
@@ -22,23 +22,24 @@ def judged(
     *,
     alpha: float,
     min_rows: int = LEAST_ROWS,
-    effect: float = 0.0,
+    large: Container[str] | None = None,
 ) -> Result:
     """Judge features by their p-values.
 
     The table has drifted when Holm's adjusted smallest p-value is below `alpha`; then the features that Benjamini and
-    Hochberg's procedure finds at `alpha` are those that drifted. A feature whose `effect` is known and below `effect` is
-    not drifted, whatever its p-value. A feature with fewer than `min_rows` values on either side gets no verdict.
+    Hochberg's procedure finds at `alpha` are those that drifted. `large` names the features that have moved far enough to
+    be drifted at all, whatever their p-value (without: all). A feature with fewer than `min_rows` values on either side
+    gets no verdict.
     """
     if not 0 < alpha < 1:
         raise SpecError(f"{method}.alpha", alpha, "a number between 0 and 1")
     found = {feature.name: feature for feature in features}
     able = [feature for feature in found.values() if _enough(feature, min_rows)]
-    floor = [feature for feature in able if feature.effect is None or feature.effect >= effect]
+    moved = [feature for feature in able if large is None or feature.name in large]
     adjusted = dict(zip([feature.name for feature in able], holm([_p(feature) for feature in able]), strict=True))
-    alarm = any(adjusted[feature.name] < alpha for feature in floor)
-    _list(able, floor, alpha, alarm=alarm)
-    first = min(floor or able, key=_p, default=None)
+    alarm = any(adjusted[feature.name] < alpha for feature in moved)
+    _list(able, moved, alpha, alarm=alarm)
+    first = min(moved or able, key=_p, default=None)
     p_value = None if first is None else adjusted[first.name]
     return Result(
         method=method,
@@ -46,7 +47,7 @@ def judged(
         p_value=p_value,
         threshold=alpha,
         drifted=alarm if able else None,
-        state=state_of(alarm, p_value if floor else None, alpha) if able else "unknown",
+        state=state_of(alarm, p_value if moved else None, alpha) if able else "unknown",
         per_feature=found,
         n_reference=frames[0].rows,
         n_current=frames[1].rows,
@@ -73,13 +74,14 @@ def _enough(feature: FeatureResult, min_rows: int) -> bool:
     return False
 
 
-def _list(able: Sequence[FeatureResult], floor: Sequence[FeatureResult], alpha: float, *, alarm: bool) -> None:
+def _list(able: Sequence[FeatureResult], moved: Sequence[FeatureResult], alpha: float, *, alarm: bool) -> None:
     """Write each feature's verdict."""
     shares = benjamini_hochberg([_p(feature) for feature in able])
     listed = sum(share < alpha for share in shares)
+    names = {feature.name for feature in moved}
     threshold = alpha * max(listed, 1) / max(len(able), 1)
     for feature, share in zip(able, shares, strict=True):
-        large = any(feature is one for one in floor)
+        large = feature.name in names
         feature.threshold = threshold
         feature.drifted = alarm and large and share < alpha
         feature.state = state_of(feature.drifted, feature.p_value if large else None, alpha / len(able))
