@@ -12,9 +12,9 @@ from trimtab.errors import DataError, NotFound, TrimtabError
 from trimtab.handlers.drift.report import DriftReport, report
 from trimtab.handlers.drift.result import Result
 from trimtab.handlers.drift.rule import Rule, check
-from trimtab.handlers.monitor.shift import Evidence, describe
 from trimtab.handlers.monitor.monitor import Monitor
 from trimtab.handlers.monitor.performance import compare
+from trimtab.handlers.monitor.shift import Evidence, describe
 from trimtab.handlers.monitor.types import Window
 from trimtab.sketches.reference import Reference
 
