@@ -70,7 +70,7 @@ class _Build:
         self.steps: list[Step] = []
         self.name = named(request, here.registry)
         self.destination = destination(request, self.name)
-        self.cache = Cache(here.home / "cache", here.cache_bytes)
+        self.cache = Cache(here.home / "cache", here.cache_size * 2**20)
         self.locks = here.home / "cache" / "locks"
 
     def run(self) -> Built:
