@@ -376,3 +376,18 @@ def test_nothing_is_left_in_the_temporary_folder(make: Make, tmp_path: Path, mon
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     make("hello:1", code=HELLO + "# fresh\n", layout=tmp_path / "layout")
     assert list(scratch.iterdir()) == []
+
+
+def test_trimtab_among_the_requirements_is_the_one_that_is_here(make: Make, tmp_path: Path) -> None:
+    built = make("hello:1", requirements=["trimtab[redis]>=0.1"], layout=tmp_path / "layout")
+    packages = [package.name for package in built.platforms[0].packages]
+    assert "redis" in packages
+    assert "trimtab" not in packages
+
+
+def test_a_git_reference_is_named_without_its_credentials(make: Make, tmp_path: Path) -> None:
+    from trimtab.builder.image.labels import _public
+
+    assert _public("https://ada:token@example.com/a.git") == "https://example.com/a.git"
+    assert _public("/home/ada/secret project") == ""
+    assert _public("file:///home/ada/project") == ""
