@@ -122,6 +122,19 @@ def test_tokens(proxy: Front, make: Make, tmp_path: Path, tiny: str) -> None:
     assert len(proxy.logins) <= 8
 
 
+def test_a_login_of_netrc_and_a_proxy_are_not_for_registries_of_this_machine(
+    proxy: Front, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login eve password eve\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    log_in(tmp_path, proxy.host)
+    proxy.wants_token = True
+    make(f"{proxy.host}/netrc/hello:1")
+    assert set(proxy.logins) == {f"{USER}:{PASSWORD}"}
+
+
 def test_a_wrong_password_gets_no_token(proxy: Front, make: Make, tmp_path: Path) -> None:
     log_in(tmp_path, proxy.host, "guess")
     proxy.wants_token = True
