@@ -7,6 +7,9 @@
     │   ├── ImportFailed        the module is there and raised while it was imported
     │   └── NameMissing         the module has no such name
     ├── DataError               a table of data, or a sketch of one, cannot be used: correct the named column
+    ├── BuildError              no image can be made of what was given: correct the source, the requirements or the base
+    │   ├── NotVerified         the handler fails in a clean process: correct the code, or give a sample that fits
+    │   └── RegistryError       a registry refused or did not answer: look at its address and the credentials
     ├── EventError              an event or body is malformed: the sender must correct it (HTTP 400)
     ├── PermanentError          raised by handlers: do not retry this event
     ├── TemporaryError          raised by handlers: retry this event, after a delay
@@ -28,6 +31,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 __all__ = [
+    "BuildError",
     "Conflict",
     "DataError",
     "DeployFailed",
@@ -38,7 +42,9 @@ __all__ = [
     "ModuleMissing",
     "NameMissing",
     "NotFound",
+    "NotVerified",
     "PermanentError",
+    "RegistryError",
     "RunFailed",
     "SendError",
     "SpecError",
@@ -90,6 +96,26 @@ class ImportFailed(HandlerError):
 
 class NameMissing(HandlerError):
     """The module has no such name; the message lists the names it has."""
+
+
+class BuildError(TrimtabError):
+    """No image can be made of what was given; nothing half-made is left under its name."""
+
+
+class NotVerified(BuildError):
+    """The handler fails in a clean process; `traceback` holds its frames."""
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+class RegistryError(BuildError):
+    """A registry refused or did not answer; `status` is the HTTP status, 0 where there was none."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class EventError(TrimtabError):

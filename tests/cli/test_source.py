@@ -74,8 +74,8 @@ def test_what_a_foreign_document_loses_is_told(tmp_path: Path, capsys: pytest.Ca
         ("gone.py", "there is no 'gone.py' here"),
         ("gone.py:x", "there is no 'gone.py' here"),
         ("hello.py:", "has a colon and no name after it"),
-        ("notes.txt", "neither FILE.py[:handler], a folder"),
-        ("function.yaml:x", "neither FILE.py[:handler], a folder"),
+        ("notes.txt", "neither FILE.py[:handler], NOTEBOOK.ipynb[:handler], git+URL@REF#FOLDER, a folder"),
+        ("function.yaml:x", "neither FILE.py[:handler], NOTEBOOK.ipynb[:handler], git+URL@REF#FOLDER, a folder"),
     ],
 )
 def test_what_is_no_source_is_refused(

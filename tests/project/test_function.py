@@ -83,21 +83,17 @@ def test_the_name_is_the_files_unless_it_is_given(tmp_path: Path) -> None:
     assert trimtab.code_to_function(filename=path).metadata.name == "my-model"
 
 
+TAKEN = "the path of a .py file, of a notebook or of a folder, or git+https://HOST/REPOSITORY@REF#FOLDER"
+
+
 @pytest.mark.parametrize(
     ("filename", "message"),
     [
-        ("", "filename: found None, allowed: the path of a .py file or of a folder"),
-        (print, f"filename: found {print!r}, allowed: the path of a .py file or of a folder"),
+        ("", f"filename: found None, allowed: {TAKEN}"),
+        (print, f"filename: found {print!r}, allowed: {TAKEN}"),
         (
             "git://host/x.git",
-            "filename: found 'git://host/x.git', allowed: the path of a .py file or of a folder. Clone or download it first",
-        ),
-        (
-            "train.ipynb",
-            (
-                "filename: found 'train.ipynb', allowed: the path of a .py file or of a folder. Notebooks come later: "
-                "`jupyter nbconvert --to script` makes a .py file of one"
-            ),
+            f"filename: found 'git://host/x.git', allowed: {TAKEN}. Clone or download it first",
         ),
     ],
 )
@@ -111,7 +107,9 @@ def test_a_file_that_is_missing_or_no_python_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"There is no such file in "):
         trimtab.code_to_function("f", filename=tmp_path / "nothing.py")
     (tmp_path / "x.txt").touch()
-    with pytest.raises(SpecError, match=r"x\.txt', allowed: the path of a \.py file or of a folder$"):
+    with pytest.raises(
+        SpecError, match=r"x\.txt', allowed: the path of a \.py file, of a notebook or of a folder, or git\+https"
+    ):
         trimtab.code_to_function("f", filename=tmp_path / "x.txt")
 
 

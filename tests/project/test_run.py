@@ -226,8 +226,9 @@ def test_parameters_and_handlers_that_do_not_fit_are_refused(job: FunctionHandle
     (tmp_path / "training.py").write_text("import nothing_of_this_name\n")
     with pytest.raises(ImportFailed, match=r"No module named 'nothing_of_this_name'"):
         job.run(local=True)
-    job.spec.source.path, job.spec.source.git = None, "https://host/x.git"
+    job.spec.source.path = None
+    job.spec.build.image = "registry/train:1"
     with pytest.raises(
-        SpecError, match=r"^spec\.source: found 'https://host/x\.git', allowed: a path or code, to run in"
+        SpecError, match=r"^spec\.source: found None, allowed: a path, code or git, to run in this process"
     ):
         job.run(local=True)

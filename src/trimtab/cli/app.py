@@ -40,6 +40,7 @@ SECTIONS = {
         "dead": f"{_HERE}.dead:dead",
     },
     "Without a target": {
+        "build": f"{_HERE}.build:build",
         "serve": f"{_HERE}.serve:serve",
         "export": f"{_HERE}.export:export",
         "schema": f"{_HERE}.export:schema",

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from trimtab.spec import CronTrigger, EnvVar, EventTrigger, Function, FunctionSpec, Model, Sink, Tracking, Trigger
 from trimtab.spec.explain import explain
+from trimtab.spec.module import module_of
 from trimtab.spec.scalars import as_label
 
 
@@ -61,9 +62,9 @@ class Changes(Struct, frozen=True, kw_only=True):
         if not self.handler:
             return spec.handler
         path = Path(spec.source.path or "")
-        if ":" in self.handler or path.suffix not in {".py", ".ipynb"} or self.handler == path.stem:
+        if ":" in self.handler or path.suffix not in {".py", ".ipynb"} or self.handler == module_of(path):
             return self.handler
-        return f"{path.stem}:{self.handler}"
+        return f"{module_of(path)}:{self.handler}"
 
     def _requirements(self) -> Iterable[str]:
         for item in self.requirements:

@@ -27,6 +27,7 @@ class Exit(IntEnum):
     SPEC = 5, "the function's description was refused"
     DEPLOY = 6, "the handler cannot be used, or the new revision never became ready"
     CONFLICT = 7, "the request contradicts what is there"
+    BUILD = 8, "no image can be built of this, or the registry refused it"
     ANSWER = 22, "the function answered with a status that is not 2xx (as in curl -f)"
     INTERNAL = 70, "an error in Trimtab itself"
     INTERRUPTED = 130, "Ctrl-C, or a run that was cancelled"
@@ -35,6 +36,8 @@ class Exit(IntEnum):
 
 _CODES: tuple[tuple[type[errors.TrimtabError], Exit], ...] = (
     (errors.SpecError, Exit.SPEC),
+    (errors.NotVerified, Exit.DEPLOY),
+    (errors.BuildError, Exit.BUILD),
     (errors.HandlerError, Exit.DEPLOY),
     (errors.EventError, Exit.USAGE),
     (errors.TargetUnreachable, Exit.UNREACHABLE),

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from trimtab.cli import output as out
 from trimtab.spec import Function, FunctionSpec, Metadata, Source
+from trimtab.spec.module import module_of
 from trimtab.spec.scalars import as_label
 
 if TYPE_CHECKING:
@@ -21,10 +22,12 @@ _DOCUMENT_NAMES = ("function.yaml", "function.yml", "function.json")
 
 
 def read(source: str, leftovers: list[str] | None = None) -> Function:
-    """Read SOURCE: `FILE.py[:handler]`, a folder, or a document (ours or a foreign one); its paths become absolute.
+    """Read SOURCE: `FILE.py[:handler]`, a notebook, a folder, a git reference or a document; paths become absolute.
 
     What a foreign document says and cannot be carried over goes to `leftovers`, or else to stderr. Errors: click.BadParameter for what is not there, SpecError for a document that is refused.
     """
+    if (git := _git(source)) is not None:
+        return git
     path, handler = split(source)
     if path.is_dir() and not handler:
         return _folder(path, leftovers)
@@ -32,7 +35,9 @@ def read(source: str, leftovers: list[str] | None = None) -> Function:
         return _file(path, handler)
     if path.suffix in DOCUMENTS and not handler:
         return _document(path, leftovers)
-    raise _bad(f"{source!r} is neither FILE.py[:handler], a folder (see --handler), nor a function.yaml or .json")
+    raise _bad(
+        f"{source!r} is neither FILE.py[:handler], NOTEBOOK.ipynb[:handler], git+URL@REF#FOLDER, a folder (see --handler), nor a function.yaml or .json"
+    )
 
 
 def models_only(changes: Changes) -> Function:
@@ -57,8 +62,19 @@ def split(source: str) -> tuple[Path, str]:
 
 
 def _file(path: Path, handler: str) -> Function:
-    module = path.stem
+    module = module_of(path)
     return _function(path, path.stem, f"{module}:{handler}" if handler else module)
+
+
+def _git(source: str) -> Function | None:
+    """Read `git+https://HOST/REPOSITORY@REF#FOLDER`; None for what is a file's name."""
+    if not source.startswith("git+"):
+        return None
+    from trimtab.builder.source.git import parse
+
+    found = parse(source)
+    name = Path(found.folder or found.url.rstrip("/").removesuffix(".git")).stem
+    return Function(metadata=Metadata(name=as_label(name)), spec=FunctionSpec(source=Source(git=source)))
 
 
 def _folder(path: Path, leftovers: list[str] | None) -> Function:

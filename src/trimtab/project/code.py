@@ -12,80 +12,84 @@ from typing import TYPE_CHECKING
 
 from trimtab.errors import SpecError
 from trimtab.project.view import has_source
-from trimtab.spec import FunctionSpec
+from trimtab.spec import Function, FunctionSpec, Source
+from trimtab.spec.module import module_of
 
 if TYPE_CHECKING:
+    from trimtab.builder.abc import Code
     from trimtab.runtime.load import Loaded
 
-_NOTEBOOK = "Notebooks come later: `jupyter nbconvert --to script` makes a .py file of one"
+_ALLOWED = "the path of a .py file, of a notebook or of a folder, or git+https://HOST/REPOSITORY@REF#FOLDER"
 
 
-def check_file(filename: object) -> Path:
-    """Accept a Python file or a folder that exists. Errors: SpecError saying what is accepted."""
-    allowed = "the path of a .py file or of a folder"
+def source_of(filename: object) -> Source:
+    """Accept a Python file, a notebook or a folder that exists, or a git reference. Errors: SpecError."""
     if not isinstance(filename, str | os.PathLike) or not str(filename):
-        raise SpecError("filename", filename or None, allowed)
+        raise SpecError("filename", filename or None, _ALLOWED)
     text = str(filename)
-    if "://" in text:
-        raise SpecError("filename", text, allowed, hint="Clone or download it first")
+    if "://" in text or text.startswith("git+"):
+        from trimtab.builder.source import git
+
+        if not git.looks_like(text):
+            raise SpecError("filename", text, _ALLOWED, hint="Clone or download it first")
+        git.parse(text)
+        return Source(git=text)
     path = Path(text)
-    if path.suffix == ".ipynb":
-        raise SpecError("filename", text, allowed, hint=_NOTEBOOK)
     if not path.exists():
-        raise SpecError("filename", text, allowed, hint=f"There is no such file in {Path.cwd()}")
-    if path.is_file() and path.suffix != ".py":
-        raise SpecError("filename", text, allowed)
-    return path
+        raise SpecError("filename", text, _ALLOWED, hint=f"There is no such file in {Path.cwd()}")
+    if path.is_file() and path.suffix not in {".py", ".ipynb"}:
+        raise SpecError("filename", text, _ALLOWED)
+    return Source(path=text)
 
 
-def qualified(handler: str, filename: Path | None) -> str:
+def qualified(handler: str, source: Source) -> str:
     """Name the module of a handler that is a name alone, as MLRun's users write it, in the file it must be in."""
-    if not handler or ":" in handler or filename is None or filename.is_dir() or handler == filename.stem:
+    path = Path(source.path or "")
+    if not handler or ":" in handler or path.suffix not in {".py", ".ipynb"} or path.is_dir():
         return handler
-    return f"{filename.stem}:{handler}"
+    module = module_of(path)
+    return handler if handler == module else f"{module}:{handler}"
 
 
 @contextmanager
-def loaded(spec: FunctionSpec, *, job: bool = False) -> Iterator[Loaded]:
+def loaded(function: Function, *, job: bool = False) -> Iterator[Loaded]:
     """Load the handler afresh, with the function's plain variables in the environment, which leave it at the end.
 
     Errors: SpecError (no code here), HandlerError.
     """
     from trimtab.runtime.load import load
 
-    with located(spec) as (handler, folder):
+    with located(function) as (handler, folder):
         yield load(handler, folder, job=job)
 
 
 @contextmanager
-def located(spec: FunctionSpec) -> Iterator[tuple[str, Path]]:
+def located(function: Function) -> Iterator[tuple[str, Path]]:
     """Give the handler and the folder it is in, to be loaded afresh, with the environment as `loaded` has it.
 
-    Errors: SpecError (no code here).
+    Errors: SpecError (no code here), BuildError.
     """
-    with _environment(spec), TemporaryDirectory(prefix="trimtab-") as scratch:
-        handler, folder = _located(spec, Path(scratch))
-        sys.modules.pop(handler.partition(":")[0], None)  # what an earlier load left: the file may have changed
-        yield handler, folder
+    from trimtab.builder.source import applied, read_function
+
+    spec = function.spec
+    if not has_source(spec) and spec.kind != "serving":
+        raise SpecError("spec.source", None, "a path, code or git, to run in this process")
+    code = read_function(function)
+    with _environment(applied(function, code)[0].spec), TemporaryDirectory(prefix="trimtab-") as scratch:
+        folder = _folder(spec.source, code, Path(scratch) / "code")
+        sys.modules.pop(code.handler.partition(":")[0], None)  # what an earlier load left: the file may have changed
+        yield code.handler, folder
 
 
-def _located(spec: FunctionSpec, scratch: Path) -> tuple[str, Path]:
-    module, _, name = spec.handler.partition(":")
-    if spec.source.code is not None:
-        module = module or "handler"
-        (scratch / f"{module}.py").write_text(spec.source.code, "utf-8")
-        return f"{module}:{name}" if name else module, scratch
-    if not has_source(spec) and spec.kind == "serving":
-        return "", scratch
-    if not has_source(spec) or spec.source.path is None:
-        raise SpecError("spec.source", spec.source.git, "a path or code, to run in this process")
-    path = check_file(spec.source.path)
-    if path.is_dir():
-        from trimtab.deploy.local.source import module_of, read
+def _folder(source: Source, code: Code, scratch: Path) -> Path:
+    """Give the folder that the code lies in: its own, or `scratch` for what has to be written first."""
+    from trimtab.deploy.local.source import Snapshot
 
-        module = module_of(spec, read(spec.source, spec.handler))
-        return f"{module}:{name}" if name else module, path
-    return f"{path.stem}:{name}" if name else path.stem, path.parent
+    path = Path(source.path or "")
+    if source.path is not None and path.suffix != ".ipynb":
+        return path if path.is_dir() else path.parent
+    Snapshot(code.files).write(scratch)
+    return scratch
 
 
 @contextmanager

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from trimtab.errors import Conflict, SpecError, TrimtabError
 from trimtab.project import call, serving, triggers
-from trimtab.project.code import check_file, qualified
+from trimtab.project.code import qualified, source_of
 from trimtab.project.mounts import Modifier
 from trimtab.project.view import SpecView
 from trimtab.spec import (
@@ -32,6 +33,8 @@ from trimtab.spec.quantity import Amount
 from trimtab.spec.scalars import as_label
 
 if TYPE_CHECKING:
+    from trimtab.builder.abc import Built
+    from trimtab.builder.verify import Verified
     from trimtab.deploy.abc import Target
     from trimtab.project.mock import MockServer
     from trimtab.project.run import Run
@@ -44,7 +47,7 @@ def code_to_function(
     project: str = "",
     *,
     filename: str | Path = "",
-    handler: str = "",
+    handler: str | Callable[..., Any] = "",
     kind: str = "nuclio",
     image: str | None = None,
     description: str = "",
@@ -52,20 +55,43 @@ def code_to_function(
     requirements_file: str = "",
     labels: Mapping[str, str] | None = None,
 ) -> FunctionHandle:
-    """Make a function of a Python file or a folder; by default one that is called over HTTP.
+    """Make a function of a Python file, a notebook, a folder or a git reference; by default one called over HTTP.
 
     `name` defaults to the file's, `handler` is a name in the file or `module:name`, `image` what the built image sits
-    on. Errors: SpecError.
+    on. A `handler` that is a function itself, of this session or notebook, needs no file: it is pickled, with what it
+    uses and with the versions of its libraries. Errors: SpecError.
     """
-    path = check_file(filename)
-    spec = FunctionSpec(
-        kind=_kind(kind),
-        description=description,
-        handler=qualified(handler, path),
-        source=Source(path=str(path)),
-        build=Build(base_image=image or None),
-    )
-    return _handle(spec, name or as_label(path.resolve().stem), project, labels, requirements, requirements_file)
+    build = Build(base_image=image or None)
+    if not isinstance(handler, str):
+        if filename:
+            raise SpecError(
+                "handler", handler, "the name of a function in `filename`, or a function without `filename`"
+            )
+        spec, own = _packed(handler, build), as_label(getattr(handler, "__name__", "function"))
+    else:
+        source = source_of(filename)
+        spec = FunctionSpec(handler=qualified(handler, source), source=source, build=build)
+        own = as_label(_stem(source))
+    spec.kind, spec.description = _kind(kind), description
+    return _handle(spec, name or own, project, labels, requirements, requirements_file)
+
+
+def _packed(function: Callable[..., Any], build: Build) -> FunctionSpec:
+    """Describe a function of this session: the text of a module that unpickles it, for this very Python."""
+    from trimtab.builder.source.callable import pack
+
+    packed = pack(function)
+    build.python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return FunctionSpec(handler=packed.handler, source=Source(code=packed.text), build=build)
+
+
+def _stem(source: Source) -> str:
+    if source.path is not None:
+        return Path(source.path).resolve().stem
+    from trimtab.builder.source.git import parse
+
+    found = parse(str(source.git))
+    return Path(found.folder or found.url.rstrip("/").removesuffix(".git")).stem
 
 
 def new_function(
@@ -75,16 +101,17 @@ def new_function(
     kind: str = "nuclio",
     image: str | None = None,
     command: str = "",
-    handler: str = "",
+    handler: str | Callable[..., Any] = "",
     description: str = "",
     requirements: Iterable[str] | str | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> FunctionHandle:
-    """Make a function to be filled in: of `command` (a Python file), of an `image` that holds it, or of nothing yet.
+    """Make a function to be filled in: of `command` (a Python file or notebook), of a `handler` that is a function of
+    this session, of an `image` that holds it, or of nothing yet.
 
     Errors: SpecError.
     """
-    if command:
+    if command or not isinstance(handler, str):
         return code_to_function(
             name,
             project,
@@ -373,6 +400,50 @@ class FunctionHandle:
 
     # Where it runs
 
+    def build(
+        self,
+        image: str = "",
+        *,
+        platforms: Iterable[str] = (),
+        layout: str | Path | None = None,
+        archive: str | Path | None = None,
+        load: Literal["podman", "docker", "containerd", "kind"] | None = None,
+        dry_run: bool = False,
+        watch: bool = True,
+    ) -> Built:
+        """Make a container image and push it, or put it into a `layout` (folder), an `archive` (file) or an engine.
+
+        Without `image` it is the function's name below TRIMTAB_REGISTRY. Steps are shown on stderr unless `watch` is
+        False. Errors: SpecError, BuildError (RegistryError among them), StoreFull.
+        """
+        from trimtab.builder.build import build
+        from trimtab.builder.request import BuildRequest
+        from trimtab.project import show
+
+        function = check(self.function)
+        if platforms:
+            function.spec.build.platforms = list(platforms)
+        request = BuildRequest(
+            function=function,
+            image=image,
+            layout=Path(layout) if layout else None,
+            archive=Path(archive) if archive else None,
+            load=load,
+            dry_run=dry_run,
+        )
+        return build(request, show.step) if watch else build(request)
+
+    def verify(self, body: Any = None, *, path: str = "/", params: Mapping[str, Any] | None = None) -> Verified:
+        """Import the handler in a clean process of this machine and call it once, with `body` as JSON (a job: `params`).
+
+        Errors: NotVerified, with the handler's traceback, and with names that only the notebook's memory has.
+        """
+        from trimtab.builder.verify import Sample
+        from trimtab.project.verify import verified
+
+        sample = Sample(body={} if body is None else body, path=path, parameters=dict(params or {}))
+        return verified(check(self.function), sample)
+
     def deploy(self, target: Target | str | None = None, *, force: bool = False, watch: bool = True) -> str:
         """Deploy, and block until it is ready; give the URL, which ends in '/' (a job has none: '').
 
@@ -432,8 +503,7 @@ class FunctionHandle:
             )
         function = check(self.function)
         if handler:
-            path = function.spec.source.path
-            function.spec.handler = qualified(handler, Path(path) if path else None)
+            function.spec.handler = qualified(handler, function.spec.source)
         parameters, files = dict(params or {}), {name: str(path) for name, path in (inputs or {}).items()}
         if local:
             return run_here(function, parameters, files, artifact_path)

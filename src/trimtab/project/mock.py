@@ -63,7 +63,7 @@ class MockServer:
         self.name = function.metadata.name
         self._outbox = Outbox() if function.spec.sink is not None else None
         with ExitStack() as stack:
-            handler, folder = stack.enter_context(located(function.spec))
+            handler, folder = stack.enter_context(located(function))
             config = _config(function, handler, folder)
             found = load(config.entry, folder)
             self._loop = asyncio.new_event_loop()

@@ -126,13 +126,14 @@ def run_here(
     """
     from trimtab.artifacts.dataitem import located
     from trimtab.runtime.job import call
+    from trimtab.runtime.load import frames
     from trimtab.runtime.run_context import RunContext
 
     name, uid = function.metadata.name, uuid.uuid4().hex[:12]
     folder = artifact_path or str(settings().run_files(name, uid))
     info = RunInfo(id=uid, function=name, state="running", created=time.time(), artifact_path=folder)
     info.started, info.parameters = info.created, {**function.spec.parameters, **parameters}
-    with loaded(function.spec, job=True) as found:
+    with loaded(function, job=True) as found:
         places = {key: located(value) for key, value in inputs.items()}
         context = RunContext(
             {
@@ -146,7 +147,7 @@ def run_here(
             }
         )
         try:
-            _without_loop(lambda: call(found.call, context))
+            without_loop(lambda: call(found.call, context))
         except (SpecError, HandlerError):
             raise
         except (Exception, SystemExit) as error:
@@ -154,6 +155,8 @@ def run_here(
                 _end(info, context, None)
                 return Run(info)
             _end(info, context, f"{type(error).__name__}: {error}")
+            if '", cell ' in (trace := frames(error)):
+                error.add_note(f"In the notebook:\n{trace}")
             raise RunFailed(f"run {uid} of {name!r} failed: {info.error}", Run(info)) from error
     _end(info, context, None)
     return Run(info)
@@ -165,7 +168,7 @@ def _end(info: RunInfo, context: RunContext, error: str | None) -> None:
     info.state, info.exit_code = ("failed", 1) if error else ("succeeded", 0)
 
 
-def _without_loop(function: Callable[[], Result]) -> Result:
+def without_loop(function: Callable[[], Result]) -> Result:
     """Call where no event loop runs: in a notebook one does, and an `async def` handler needs its own."""
     try:
         asyncio.get_running_loop()

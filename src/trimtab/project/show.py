@@ -6,12 +6,19 @@ import sys
 
 import msgspec
 
+from trimtab.builder.abc import Step
 from trimtab.deploy.abc import Deployment, Stage
 
 
 def stage(stage: Stage) -> None:
     """Show a finished step of a deployment."""
     _write(f"  {stage.name:<12} {stage.ms:8.0f} ms  {stage.detail}".rstrip())
+
+
+def step(step: Step) -> None:
+    """Show a finished step of a build."""
+    if step.ms is not None:
+        _write(f"  {step.name:<18} {step.platform:<12} {step.total:>12} B {step.ms:8.0f} ms  {step.detail}".rstrip())
 
 
 def deployment(deployment: Deployment) -> None:

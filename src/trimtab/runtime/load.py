@@ -27,6 +27,7 @@ from msgspec import Struct
 
 from trimtab.errors import HandlerError, ImportFailed, ModuleMissing, NameMissing
 from trimtab.runtime import compat
+from trimtab.runtime.cells import with_cells
 from trimtab.runtime.invoke import code_of
 
 _USUAL = ("handler", "main", "handle", "new", "app")
@@ -144,7 +145,7 @@ def frames(exc: BaseException) -> str:
         kept = kept.tb_next
     if kept is None and not isinstance(exc, SyntaxError):  # which says itself where it is
         kept = exc.__traceback__
-    return "".join(traceback.format_exception(type(exc), exc, kept))
+    return with_cells("".join(traceback.format_exception(type(exc), exc, kept)))
 
 
 def _is_ours(filename: str) -> bool:

@@ -46,7 +46,7 @@ class Source(Base):
     code: str | None = None
     """The text of one Python module itself; the handler's module names it."""
     git: str | None = None
-    """A git reference: `https://host/repository.git#branch-or-commit:folder`."""
+    """A git reference: `git+https://host/repository@ref#folder`, or `https://host/repository#ref:folder`."""
 
 
 class Build(Base):
@@ -57,7 +57,7 @@ class Build(Base):
     base_image: str | None = None
     """The image that the built one sits on."""
     requirements: list[str] = []
-    """Python requirements (PEP 508), such as `pandas>=2.2`."""
+    """Python requirements (PEP 508), such as `pandas>=2.2`; what the source itself declares is added."""
     commands: list[str] = []
     """Shell commands that are run while the image is built, after the requirements are installed."""
     python: Annotated[str, Meta(pattern=r"^3\.\d+(\.\d+)?$", extra={"allowed": "a version such as '3.12'"})] | None = (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from trimtab.cli import output as out
 from trimtab.cli.options import function_options, output_option, target_option
 from trimtab.cli.session import Session
+from trimtab.cli.verify import try_out, verify_options
 from trimtab.errors import DeployFailed, TargetError
 
 if TYPE_CHECKING:
@@ -21,19 +22,31 @@ if TYPE_CHECKING:
 @click.argument("source", required=False)
 @function_options
 @click.option("--force", is_flag=True, help="Make a new revision even if nothing changed.")
+@verify_options
 @target_option
 @output_option()
 @click.pass_obj
-def deploy(session: Session, source: str | None, changes: Changes, force: bool, target: str, output: str) -> None:
+def deploy(
+    session: Session,
+    source: str | None,
+    changes: Changes,
+    force: bool,
+    verify: bool,
+    sample: Any,
+    target: str,
+    output: str,
+) -> None:
     """Make a function run, and print its URL.
 
-    SOURCE is FILE.py[:handler], a folder, or a function.yaml or .json (Trimtab's or Nuclio's). Options override the
-    document. A function that changed becomes a new revision, which takes over without a failed request; one that did
-    not is left alone. A missing daemon is started. A model server without classes of its own needs no SOURCE.
+    SOURCE is FILE.py[:handler], NOTEBOOK.ipynb[:handler], a folder, git+URL@REF#FOLDER, or a function.yaml or .json
+    (Trimtab's or Nuclio's). Options override the document. A function that changed becomes a new revision, which takes
+    over without a failed request; one that did not is left alone. A missing daemon is started. A model server without
+    classes of its own needs no SOURCE.
 
     \b
     trimtab deploy hello.py
     trimtab deploy hello.py:handler --name greet --min 1 --max 4 --concurrency 1
+    trimtab deploy model.ipynb:predict --verify
     trimtab deploy report.py --cron '0 7 * * *' --timezone Europe/Paris
     trimtab deploy audit.py --on type=com.example.made -o json | jq -r .url
     trimtab deploy --name iris --model rf=model.pkl --track
@@ -41,6 +54,8 @@ def deploy(session: Session, source: str | None, changes: Changes, force: bool, 
     from trimtab.cli.source import models_only, read
 
     function = changes.apply(read(source) if source is not None else models_only(changes))
+    if verify:
+        try_out(function, sample)
     done = send(session.target(target, start=True), function, force=force)
     if output == "json":
         out.json(done)

@@ -38,6 +38,8 @@ def dev(session: Session, source: str, changes: Changes, clean: bool, target: st
     from trimtab.cli.source import read, split
     from trimtab.cli.watch import Followed, Watched
 
+    if source.startswith("git+"):
+        raise click.BadParameter("dev watches files of this machine: clone the repository", param_hint="SOURCE")
     path, _ = split(source)
     watched = Watched(path)
     place = session.target(target, start=True)

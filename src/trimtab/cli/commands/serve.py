@@ -10,7 +10,7 @@ from trimtab.cli.options import pair
 
 
 @click.command()
-@click.argument("source", metavar="[FILE[:NAME]]", required=False)
+@click.argument("source", metavar="[FILE[:NAME]]", required=False, envvar="TRIMTAB_HANDLER")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", type=click.IntRange(0, 65535), envvar="PORT", default=8080, show_default=True, show_envvar=True)
 @click.option("--kind", type=click.Choice(["http", "serving"]), help="What kind of function it is.")
@@ -45,7 +45,8 @@ def serve(
     """Run one replica in the foreground.
 
     Without a daemon, until Ctrl-C or SIGTERM. PORT, K_SERVICE, K_REVISION, K_CONFIGURATION, K_SINK and K_CE_OVERRIDES
-    are honoured as in Knative's runtime contract; options win. `--host 0.0.0.0` opens it to the network.
+    are honoured as in Knative's runtime contract; options win. `--host 0.0.0.0` opens it to the network. In place of a
+    file, MODULE[:NAME] is looked for in TRIMTAB_DIRECTORY (the working directory); TRIMTAB_HANDLER says either.
 
     \b
     trimtab serve hello.py
@@ -67,25 +68,29 @@ def serve(
         "sink": sink,
         "log_level": log_level,
     }
+    config = from_environ(os.environ)
     config = replace(
-        from_environ(os.environ),
-        **_handler(source, model),
+        config,
+        **_handler(source, model, config.directory),
         **{option: value for option, value in given.items() if value is not None},
     )
     raise click.exceptions.Exit(run(config, host, port))
 
 
-def _handler(source: str | None, models: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Say where the code is; a model server needs none, and an image's environment may name its own."""
+def _handler(source: str | None, models: tuple[tuple[str, str], ...], directory: str) -> dict[str, str]:
+    """Say where the code is, as the runtime takes it; a model server needs none."""
     from trimtab.cli.source import CODE, split
 
     if source is None:
-        if models or os.environ.get("TRIMTAB_MODELS") or os.environ.get("TRIMTAB_HANDLER"):
+        if models or os.environ.get("TRIMTAB_MODELS"):
             return {}
         raise click.UsageError("name FILE.py[:NAME], or models: --model KEY=PATH")
+    module = source.partition(":")[0]
+    if not module.endswith((".py", ".ipynb")) and all(part.isidentifier() for part in module.split(".")):
+        return {"handler": source, "directory": directory}
     path, name = split(source)
     if path.suffix not in CODE:
-        raise click.BadParameter(f"{source!r} is not FILE.py[:NAME]", param_hint="SOURCE")
+        raise click.BadParameter(f"{source!r} is neither FILE.py[:NAME] nor MODULE[:NAME]", param_hint="SOURCE")
     return {"handler": f"{path.name}:{name}" if name else path.name, "directory": str(path.parent)}
 
 

@@ -58,6 +58,11 @@ class Machine:
         """Where a revision's copy of the code lies."""
         return self.settings.home / "functions" / function / revision
 
+    @property
+    def copies(self) -> Path:
+        """Where all functions' copies of their code lie."""
+        return self.settings.home / "functions"
+
     def folder(self, function: str) -> Path:
         """Where all revisions of a function lie."""
         return self.settings.home / "functions" / function

@@ -134,12 +134,13 @@ class Runs:
         self, function: Function, info: RunInfo, inputs: dict[str, str], event: dict[str, Any] | None
     ) -> Child:
         machine, folder = self.machine, self.folder(info.id)
-        snapshot = source.read(function.spec.source, function.spec.handler)
-        module = source.module_of(function.spec, snapshot)
+        function, code, _ = await asyncio.to_thread(source.read, function, machine.copies)
+        snapshot = source.Snapshot(code.files)
         snapshot.write(folder / "code")
         python = await machine.interpreter(function, folder / "code")
         preload = function.spec.build.preload
         if preload is None:
+            module = function.spec.handler.partition(":")[0]
             preload = source.heavy_imports(snapshot, module, foreign=python != machine.python)
         environ = machine.environ(function.spec.env)
         zygote = machine.zygote(python, preload, environ)
@@ -155,7 +156,7 @@ class Runs:
                     "run": info.id,
                     "function": info.function,
                     "project": function.metadata.project,
-                    "handler": source.with_handler(function, module).spec.handler,
+                    "handler": function.spec.handler,
                     "directory": str(folder / "code"),
                     "event": event,
                     "parameters": info.parameters,

@@ -75,8 +75,8 @@ class Service:
         """Make a new revision of `function` and send it all the traffic, unless it is what runs already."""
         async with self.lock:
             stages = Stages(progress)
-            snapshot = source.read(function.spec.source, function.spec.handler, function.spec.kind)
-            module = source.module_of(function.spec, snapshot)
+            function, code, notes = await asyncio.to_thread(source.read, function, self.machine.copies)
+            snapshot = source.Snapshot(code.files)
             digest = self.machine.digest(function, snapshot)
             latest = self.latest()
             if latest is not None and latest.digest == digest and not force and self._serves(latest):
@@ -93,10 +93,9 @@ class Service:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
             stages.finish("environment", python)
-            function = source.with_handler(function, module)
             preload = function.spec.build.preload
             if preload is None:
-                foreign = python != self.machine.python
+                module, foreign = function.spec.handler.partition(":")[0], python != self.machine.python
                 preload = source.heavy_imports(snapshot, module, foreign=foreign)
                 if function.spec.kind == "serving":
                     preload = sorted({*preload, *source.model_server_imports(foreign=foreign)})
@@ -123,7 +122,7 @@ class Service:
                 revision=name,
                 url=self.url,
                 stages=stages.done,
-                warnings=self.machine.warnings(function),
+                warnings=[*notes, *self.machine.warnings(function)],
             )
 
     async def _prove(self, revision: Revision, stages: Stages) -> None:

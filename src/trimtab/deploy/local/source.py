@@ -8,22 +8,22 @@ import importlib.util
 import os
 import re
 import shutil
-import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
 
+from trimtab.builder.abc import Code, Content, Declared, is_executable
+from trimtab.builder.requirements.imports import propose
+from trimtab.builder.requirements.python import check_python
+from trimtab.builder.source import applied, read_function
 from trimtab.errors import SpecError
-from trimtab.spec import Function, FunctionSpec, Source
-from trimtab.spec.serving import is_built_in
+from trimtab.spec import Function, Source, check
 
-LEFT_OUT = frozenset(
-    {".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".mypy_cache", ".pytest_cache"}
-    | {".ruff_cache", ".ipynb_checkpoints", ".tox", ".trimtab", ".DS_Store"}
-)
 _MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)'")
+_CONSTRAINTS = ".trimtab-constraints.txt"
 LARGEST = 500 * 2**20
 """Bytes of a folder that are copied per revision; more is surely data, and belongs on a volume."""
 
@@ -31,7 +31,7 @@ LARGEST = 500 * 2**20
 class Snapshot:
     """The files of one source: (name inside the revision, path on disk or the bytes themselves)."""
 
-    def __init__(self, files: dict[str, Path | bytes]) -> None:
+    def __init__(self, files: Mapping[str, Content]) -> None:
         self.files = dict(sorted(files.items()))
 
     def digest(self) -> str:
@@ -39,7 +39,7 @@ class Snapshot:
         total = hashlib.sha256()
         for name, content in self.files.items():
             data = content if isinstance(content, bytes) else content.read_bytes()
-            total.update(f"{name}\0{_executable(content)}\0{len(data)}\0".encode("utf-8", "surrogateescape"))
+            total.update(f"{name}\0{is_executable(content)}\0{len(data)}\0".encode("utf-8", "surrogateescape"))
             total.update(data)
         return total.hexdigest()
 
@@ -54,64 +54,62 @@ class Snapshot:
                 target.write_bytes(content)
             else:
                 shutil.copyfile(content, target)
-                target.chmod(0o755 if _executable(content) else 0o644)
+                target.chmod(0o755 if is_executable(content) else 0o644)
         temporary.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
 
 
-def _executable(content: Path | bytes) -> bool:
-    return not isinstance(content, bytes) and bool(content.stat().st_mode & stat.S_IXUSR)
+def read(function: Function, copies: Path) -> tuple[Function, Code, list[str]]:
+    """Read a function's source; give the function with what its code says of itself, the code, and notes on it.
+
+    Below `copies` lie revisions' copies: they are taken as they are. Errors: SpecError, BuildError.
+    """
+    spec = function.spec
+    path = Path(spec.source.path) if spec.source.path is not None else None
+    if path is not None and path.is_relative_to(copies):
+        return function, Code(files=dict(_copied(path)), handler=spec.handler), []
+    code = read_function(function)
+    total = sum(
+        len(content) if isinstance(content, bytes) else content.stat().st_size for content in code.files.values()
+    )
+    if total > LARGEST:
+        raise SpecError("spec.source.path", spec.source.path, f"at most {LARGEST // 2**20} MiB of files")
+    if code.requirements.pinned and not spec.build.requirements and _are_here(code.requirements.lines):
+        code.requirements = Declared()
+    wanted = spec.build.python or f"{sys.version_info.major}.{sys.version_info.minor}"
+    if code.requirements.lines:
+        check_python(code.requirements, ".".join(wanted.split(".")[:2]))
+    code.requirements = _located(code)
+    function, leftovers = applied(function, code)
+    return check(function), code, [*code.notes, *code.undefined, *leftovers]
 
 
-def read(source: Source, handler: str, kind: str = "http") -> Snapshot:
-    """Find the source's files. Errors: SpecError."""
-    if source.git is not None:
-        raise SpecError("spec.source.git", source.git, "a path or code on the local target", hint="Clone it first.")
-    if source.code is not None:
-        return Snapshot({f"{handler.partition(':')[0] or 'handler'}.py": source.code.encode()})
-    if source == Source() and kind == "serving":
-        return Snapshot({})  # the built-in class needs no code
-    if source.path is None:
-        raise SpecError("spec.source", {}, "a path (file or folder) or code")
-    path = Path(source.path)
-    if path.is_file():
-        if path.suffix != ".py":
-            raise SpecError("spec.source.path", source.path, "a .py file or a folder on the local target")
-        return Snapshot({path.name: path})
-    if path.is_dir():
-        return Snapshot(dict(_walk(path)))
-    raise SpecError("spec.source.path", source.path, "a file or folder that exists")
+def _located(code: Code) -> Declared:
+    """Have requirements that are files found from the revision's copy of the code: those that are not in it by their
+    absolute path, and constraints from a file beside it."""
+    declared, lines = code.requirements, []
+    for line in declared.lines:
+        beside = line.endswith(".whl") and "://" not in line and line.removeprefix("./") not in code.files
+        lines.append(str((declared.folder or Path()).absolute() / line) if beside else line)
+    if declared.constraints:
+        code.files[_CONSTRAINTS] = "".join(f"{line}\n" for line in declared.constraints).encode()
+        lines.append(f"--constraint {_CONSTRAINTS}")
+    return msgspec.structs.replace(declared, lines=lines)
 
 
-def _walk(root: Path) -> Iterator[tuple[str, Path]]:
-    total = 0
-    for folder, folders, names in os.walk(root, followlinks=False):
-        folders[:] = sorted(name for name in folders if name not in LEFT_OUT)
-        for name in sorted(names):
-            path = Path(folder, name)
-            if name in LEFT_OUT or name.endswith(".pyc") or not path.is_file():
-                continue
-            total += path.stat().st_size
-            if total > LARGEST:
-                raise SpecError("spec.source.path", str(root), f"at most {LARGEST // 2**20} MiB of files")
+def _are_here(pins: list[str]) -> bool:
+    """Whether this interpreter, which zygotes have too, has exactly these versions."""
+    try:
+        return all(version(name) == number for name, _, number in (pin.partition("==") for pin in pins))
+    except PackageNotFoundError:
+        return False
+
+
+def _copied(root: Path) -> Iterator[tuple[str, Path]]:
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
             yield path.relative_to(root).as_posix(), path
-
-
-def module_of(spec: FunctionSpec, snapshot: Snapshot) -> str:
-    """Name the module the handler is in: what the spec says, or the only module there is."""
-    module = spec.handler.partition(":")[0]
-    if module:
-        return module
-    modules = [name.removesuffix(".py") for name in snapshot.files if name.endswith(".py") and "/" not in name]
-    for name in ("handler", "main"):
-        if name in modules:
-            return name
-    if len(modules) == 1:
-        return modules[0]
-    if spec.kind == "serving" and all(is_built_in(each.class_name) or "." in each.class_name for each in spec.models):
-        return ""
-    raise SpecError("spec.handler", spec.handler, f"module:name, with module one of {', '.join(modules) or '(none)'}")
 
 
 def heavy_imports(snapshot: Snapshot, module: str, *, foreign: bool) -> list[str]:
@@ -158,20 +156,12 @@ def _installed(top: str, own: set[str], *, foreign: bool) -> bool:
 
 
 def beside(origin: Source, traceback: str) -> str:
-    """Explain an import that failed because one file was deployed out of a folder; empty where that is not it."""
+    """Explain an import that failed: a file that was not deployed with, or what to require; empty where it is neither."""
     found = _MISSING.search(traceback)
-    if found is None or origin.path is None or not Path(origin.path).is_file():
+    if found is None:
         return ""
-    neighbour = Path(origin.path).parent / f"{found[1]}.py"
-    if not neighbour.exists():
-        return ""
-    return f". {neighbour.name} lies beside {Path(origin.path).name}: deploy the folder to take both"
-
-
-def with_handler(function: Function, module: str) -> Function:
-    """Write down which module the handler is in, where the spec left it open."""
-    if not module:
-        return function
-    name = function.spec.handler.partition(":")[2]
-    spec = msgspec.structs.replace(function.spec, handler=f"{module}:{name}" if name else module)
-    return msgspec.structs.replace(function, spec=spec)
+    neighbour = Path(origin.path or ".").parent / f"{found[1]}.py"
+    if origin.path is not None and Path(origin.path).is_file() and neighbour.exists():
+        return f". {neighbour.name} lies beside {Path(origin.path).name}: deploy the folder to take both"
+    distribution, reason = propose(found[1])
+    return f". To have {found[1]!r}, require {distribution} ({reason})"

@@ -1,0 +1,1 @@
+"""The image around the layers: the base that it sits on, its configuration, manifests, labels and SBOM."""
