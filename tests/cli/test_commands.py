@@ -326,7 +326,7 @@ def test_events_are_printed_by_the_line(cli: Cli, target: Any) -> None:
 
 
 def test_publish_posts_to_the_broker(cli: Cli, target: Any, server: Any) -> None:
-    target.broker, server.answer = f"{server.url}default", (202, {}, b"")
+    target.broker_url, server.answer = f"{server.url}default", (202, {}, b"")
     result = cli("publish", "com.x", "-d", '{"x":1}', "--source", "/me", "--id", "7", "--ext", "k=v", "--broker", "b")
     assert (result.exit_code, result.stdout) == (0, "7\n")
     ((method, path, headers, body),) = server.requests
