@@ -27,7 +27,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def artifact_store(self) -> str:
         """Where models, datasets and other artifacts are: a URL."""
-        return self.artifacts or f"file://{self.home / 'artifacts'}"
+        if "://" in self.artifacts:
+            return self.artifacts
+        return f"file://{Path(self.artifacts).expanduser().absolute() if self.artifacts else self.home / 'artifacts'}"
 
     @property
     def run(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -17,7 +18,7 @@ import trimtab
 from trimtab.artifacts import DataItem, get_dataitem
 from trimtab.artifacts.dataitem import located
 from trimtab.artifacts.files import open_files
-from trimtab.errors import NotFound, SpecError
+from trimtab.errors import NotFound, SpecError, StoreError
 
 FRAME = pd.DataFrame({"a": [1, 2], "b": ["x", "ü"]})
 
@@ -155,3 +156,22 @@ def test_places_do_not_depend_on_the_working_directory(monkeypatch: pytest.Monke
     assert located("a.csv") == str(tmp_path / "a.csv")
     assert located("s3://b/a.csv") == "s3://b/a.csv"
     assert located("store://models/p/m") == "store://models/p/m"
+
+
+def test_parquet_says_what_it_needs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = trimtab.get_or_create_project("p")
+    logged = project.log_dataset("rows", FRAME)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for use in (lambda: project.log_dataset("rows", FRAME), get_dataitem(logged.uri).as_df):
+        with pytest.raises(
+            SpecError, match=r"^format: found 'parquet', allowed: 'csv', or install pyarrow: pip install"
+        ):
+            use()
+
+
+def test_what_is_no_dataset_has_no_dataset(home: Path) -> None:
+    logged = trimtab.get_or_create_project("p").log_artifact("a", "x")
+    with pytest.raises(
+        StoreError, match=r"^store://artifacts/p/a#0:latest is no dataset; datasets are below store://da"
+    ):
+        logged.dataset  # noqa: B018

@@ -264,3 +264,26 @@ def test_the_label_may_be_text_and_the_frame_of_any_types(project: Project) -> N
         ("t", "categorical"),
         ("c", "categorical"),
     ]
+
+
+def test_old_protocols_show_their_class_too(project: Project) -> None:
+    logged = project.log_model("a", body=b"", model_file="a.pkl")
+    assert logged.model.framework == "pickle"
+    path = logged.local().parent
+    for protocol in (0, 2):
+        (path / "old.pkl").write_bytes(pickle.dumps(LogisticRegression(), protocol=protocol))
+        spec = project.log_model("a", model_file=path / "old.pkl").model
+        assert (spec.framework, spec.algorithm) == ("sklearn", "LogisticRegression")
+
+
+def test_a_model_that_says_nothing_of_where_it_was_made_is_loaded(project: Project) -> None:
+    logged = project.log_model("a", model={"a": 1})
+    logged.model.environment = None
+    assert load_model(logged) == {"a": 1}
+
+
+def test_a_name_that_cannot_be_imported_is_told_from_a_module(project: Project) -> None:
+    body = b"\x80\x04\x8c\x0etrimtab.errors\x8c\x07Nothing\x93)R."
+    logged = project.log_model("a", body=body, model_file="a.pkl")
+    with pytest.raises(StoreError, match=r"cannot be loaded: AttributeError: .*Nothing"):
+        load_model(logged)

@@ -23,6 +23,19 @@ def test_the_store_is_in_the_home_unless_the_environment_says_where(
     assert open_store(f"{home}/elsewhere").url == f"file://{home}/elsewhere"
 
 
+def test_the_home_is_its_owners_alone_whoever_makes_it(home: Path) -> None:
+    open_store().put("artifacts", "p", "key", {"a": b"1"}, FileSpec(file="a"))
+    assert home.stat().st_mode & 0o777 == (home / "artifacts" / "artifacts").stat().st_mode & 0o777 == 0o700
+    shared = home.parent / "shared"
+    open_store(str(shared)).put("artifacts", "p", "key", {"a": b"1"}, FileSpec(file="a"))
+    assert shared.stat().st_mode & 0o055 == 0o055
+
+
+def test_a_relative_path_in_the_environment_is_made_absolute(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIMTAB_ARTIFACTS", "here")
+    assert settings().artifact_store == f"file://{Path.cwd()}/here"
+
+
 def test_local_urls_are_told_from_others() -> None:
     assert folder_of("file:///a/b%20c") == Path("/a/b c")
     assert folder_of("relative") == Path.cwd() / "relative"
@@ -40,12 +53,13 @@ def test_a_local_store_needs_no_package(home: Path, monkeypatch: pytest.MonkeyPa
 def test_what_a_url_needs_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SpecError, match=r"^store URL: found 'nothing://x', allowed: file://, s3://, gs://, or what fs"):
         open_store("nothing://x")
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(SpecError, match=r"pip install 'trimtab\[gs\]'\. .*[Ii]nstall gcsfs"):
         open_store("gs://bucket/x")
 
 
 def test_a_bucket_that_is_not_there_is_said(s3: str) -> None:
-    with pytest.raises(StoreError, match=r"^s3://no-such-bucket/x/artifacts/p/key/files/.*is there such a bucket\?$"):
+    with pytest.raises(StoreError, match=r"^s3://no-such-bucket/x/files/artifacts/p/key/.*is there such a bucket\?$"):
         open_store("s3://no-such-bucket/x").put("artifacts", "p", "key", {"a": b"1"}, FileSpec(file="a"))
 
 

@@ -155,9 +155,47 @@ def test_a_document_that_is_damaged_or_newer_is_told_from_one_that_is_not_there(
     assert store.get(logged.uri).read() == b"one"
 
 
+def test_a_document_cannot_lead_out_of_the_store(store: ArtifactStore) -> None:
+    logged = put(store)
+    name = f"artifacts/p/key/versions/{logged.version}.json"
+    document = msgspec.json.decode(store.files.read(name))
+    document["files"]["../../../../../x"] = document["files"].pop("data.bin")
+    store.files.write(name, msgspec.json.encode(document))
+    with pytest.raises(SpecError, match=r"^file: found '\.\./\.\./.*', allowed: a relative path"):
+        store.get(logged.uri)
+
+
+def test_a_document_that_was_moved_is_not_taken_for_another(store: ArtifactStore) -> None:
+    logged = put(store)
+    whole = store.files.read(f"artifacts/p/key/versions/{logged.version}.json")
+    store.files.write("artifacts/p/other/versions/1.json", whole)
+    with pytest.raises(
+        StoreError, match=rf"versions/1\.json is damaged: it describes artifacts/p/key/{logged.version}$"
+    ):
+        store.get("store://artifacts/p/other@1")
+
+
+def test_files_that_others_leave_in_the_folders_are_passed_over(store: ArtifactStore) -> None:
+    logged = put(store)
+    for name in ("artifacts/.DS_Store", "artifacts/p/.x", "artifacts/p/key/versions/notes.txt", "projects/read me.md"):
+        store.files.write(name, b"")
+    for name in ("artifacts/p/key/tags/x/y.json", "artifacts/p/key/tags/0/.y.json", "artifacts/p/key/tags/0/y"):
+        store.files.write(name, b"")
+    assert store.projects() == ["p"]
+    assert store.keys("artifacts", "p") == ["key"]
+    assert [each.version for each in store.list("artifacts", "p")] == [logged.version]
+
+
+def test_a_writer_that_did_not_come_to_the_document_leaves_no_key(store: ArtifactStore) -> None:
+    store.files.write("files/models/p/key/20260101T000000000000-00000000/a", b"")
+    assert store.projects() == []
+    with pytest.raises(NotFound, match="there is no project 'p'"):
+        store.get("store://models/p/key")
+
+
 def test_a_file_that_changed_is_not_used(store: ArtifactStore) -> None:
     logged = put(store)
-    store.files.write(f"artifacts/p/key/files/{logged.version}/data.bin", b"evil")
+    store.files.write(f"files/artifacts/p/key/{logged.version}/data.bin", b"evil")
     for use in (logged.read, logged.local, logged.folder):
         with pytest.raises(
             StoreError, match=r"its file 'data\.bin' is not what was logged: sha256 \w{16}\.\.\. \(4 bytes\)"
@@ -167,7 +205,7 @@ def test_a_file_that_changed_is_not_used(store: ArtifactStore) -> None:
 
 def test_a_file_that_is_missing_is_named(store: ArtifactStore) -> None:
     logged = put(store)
-    store.files.delete(f"artifacts/p/key/files/{logged.version}")
+    store.files.delete(f"files/artifacts/p/key/{logged.version}")
     with pytest.raises(StoreError, match=r"its file 'data\.bin' (is missing|cannot be read)"):
         logged.read()
 

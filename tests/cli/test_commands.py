@@ -48,6 +48,21 @@ def test_deploy_in_json(cli: Cli, document: Read, hello: Path) -> None:
     assert [(stage["name"], stage["ms"]) for stage in answer["stages"]] == [("source", 2.0), ("replica", 40.0)]
 
 
+def test_a_model_server_without_code_needs_no_source(cli: Cli, target: Any, tmp_path: Path) -> None:
+    result = cli("deploy", "--model", f"rf:v1={tmp_path / 'm.pkl'}", "--model", "b=store://models/p/b", "--track")
+    assert result.exit_code == 0, result.stderr
+    spec = target.documents["rf"].spec
+    assert (spec.kind, spec.source.path, spec.tracking is not None) == ("serving", None, True)
+    assert [(each.key, each.path) for each in spec.models] == [
+        ("rf:v1", str(tmp_path / "m.pkl")),
+        ("b", "store://models/p/b"),
+    ]
+    for arguments in (("deploy",), ("deploy", "--kind", "http", "--model", "a=b"), ("serve",)):
+        refused = cli(*arguments)
+        assert refused.exit_code == Exit.USAGE
+        assert "--model KEY=PATH" in refused.stderr
+
+
 def test_every_flag_of_deploy_arrives_in_the_spec(cli: Cli, target: Any, hello: Path) -> None:
     flags = [
         "--name",

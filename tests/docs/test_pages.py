@@ -21,6 +21,7 @@ SESSIONS = [
     "docs/local-target.md",
     "docs/monitoring.md",
     "docs/moving.md",
+    "docs/serving.md",
     "docs/triggers.md",
 ]
 MOST_SKIPPED = 8

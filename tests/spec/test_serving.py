@@ -67,3 +67,37 @@ def test_relative_paths_are_those_of_the_document(tmp_path: Path) -> None:
     assert function.spec.source.path is None
     path.write_text(path.read_text() + "    - {key: c, className: Own}\n")
     assert load(path).spec.source.path == str(tmp_path)
+
+
+def test_a_router_that_mlrun_exported_becomes_models() -> None:
+    leftovers: list[str] = []
+    routes = {
+        "m": {"kind": "task", "class_name": "Own", "class_args": {"model_path": "store://models/p/m", "scale": 2}},
+        "n:v1": {"kind": "task", "class_name": "hub://v2_model_server", "class_args": {"model_path": "/n.pkl"}},
+    }
+    exported = {
+        "kind": "serving",
+        "metadata": {"name": "served", "project": "p"},
+        "spec": {
+            "graph": {"kind": "router", "routes": routes},
+            "track_models": True,
+            "parameters": {"log_stream": "v3io:///x"},
+            "build": {"functionSourceCode": "eA=="},
+        },
+    }
+    spec = check(from_dict(exported, leftovers=leftovers)).spec
+    assert [(each.key, each.path, each.class_name, each.params) for each in spec.models] == [
+        ("m", "store://models/p/m", "Own", {"scale": 2}),
+        ("n:v1", "/n.pkl", "hub://v2_model_server", {}),
+    ]
+    assert spec.tracking is not None
+    assert spec.sink is not None
+    assert spec.sink.broker == "default"
+    assert leftovers == ["spec.track_models: the records go to the broker 'default' here; spec.sink says where"]
+
+
+def test_another_graph_is_not_carried_over() -> None:
+    leftovers: list[str] = []
+    exported = {"kind": "serving", "metadata": {"name": "s"}, "spec": {"graph": {"kind": "flow", "steps": {}}}}
+    assert from_dict(exported, leftovers=leftovers).spec.models == []
+    assert any("spec.graph" in line for line in leftovers)

@@ -40,7 +40,9 @@ def key(store: ArtifactStore, place: StoreURI) -> NotFound:
     projects = store.projects()
     if place.project not in projects:
         return project(store, place.project, f"{place}: ")
-    keys = store.keys(place.kind, place.project)
+    keys = [
+        each for each in store.keys(place.kind, place.project) if each != place.key
+    ]  # a full disk may leave its folder
     return NotFound(
         f"{place}: project {place.project!r} has no {place.kind.removesuffix('s')} {place.key!r}; "
         f"its {place.kind}: {_listed(keys)}"

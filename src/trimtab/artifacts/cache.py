@@ -8,6 +8,7 @@ from pathlib import Path
 from trimtab.artifacts.artifact import check
 from trimtab.artifacts.files import File, Files, Missing
 from trimtab.artifacts.files.abc import copy
+from trimtab.artifacts.files.local import make_folder
 from trimtab.errors import StoreError
 
 
@@ -18,7 +19,7 @@ def copied(files: Files, source: str, logged: File, folder: Path, name: str, uri
         return path
     half = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, 0o700)
         with files.open(source) as stream, half.open("xb") as target:
             found = copy(stream, target)
         check(uri, name, logged, found, f"{files.url}/{source}")

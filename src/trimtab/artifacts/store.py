@@ -23,7 +23,7 @@ from trimtab.artifacts.artifact import Artifact
 from trimtab.artifacts.cache import copied
 from trimtab.artifacts.files import File, Files, Missing, open_files
 from trimtab.artifacts.types import Document, Metadata, Producer, Spec
-from trimtab.artifacts.uri import KINDS, Kind, StoreURI, check_file, check_name
+from trimtab.artifacts.uri import KINDS, Kind, StoreURI, check_file, check_name, is_name
 from trimtab.config import settings
 from trimtab.errors import SpecError, StoreError
 
@@ -44,7 +44,9 @@ def open_store(url: str | None = None) -> ArtifactStore:
     Errors: SpecError for a URL that nothing here can open.
     """
     here = settings()
-    return ArtifactStore(open_files(url or here.artifact_store), here.home / "cache" / "artifacts")
+    own = url is None and not here.artifacts  # the home is its owner's alone, whoever makes it
+    files = open_files(url or here.artifact_store, 0o700 if own else 0o777)
+    return ArtifactStore(files, here.home / "cache" / "artifacts")
 
 
 class ArtifactStore:
@@ -103,7 +105,7 @@ class ArtifactStore:
         return artifact
 
     def _put_file(self, place: StoreURI, tree: str, name: str, source: Path | bytes) -> File:
-        target = f"{_folder(place)}/files/{tree}/{check_file(name)}"
+        target = _file(place, tree, check_file(name))
         if isinstance(source, bytes):
             return self.files.write(target, source)
         with source.open("rb") as stream:
@@ -129,7 +131,17 @@ class ArtifactStore:
             document = self._read(_document(place, tree), Document)
         except Missing as exc:
             raise absent.version(self, place, tree) from exc
+        self._check(document, place, tree)
         return Artifact(self, document, place.tag)
+
+    def _check(self, document: Document, place: StoreURI, tree: str) -> None:
+        """Refuse a document that belongs elsewhere: its names become paths on this machine."""
+        metadata = document.metadata
+        described = (document.kind, metadata.project, metadata.key, metadata.tree)
+        if described != (place.kind, place.project, place.key, tree):
+            raise StoreError(f"{self.url}/{_document(place, tree)} is damaged: it describes {'/'.join(described)}")
+        for name in document.files:
+            check_file(name)
 
     def _pointed(self, place: StoreURI) -> str:
         try:
@@ -153,18 +165,18 @@ class ArtifactStore:
 
     def keys(self, kind: Kind, project: str) -> Names:
         """Give the keys that a project has of a kind."""
-        return self.files.names(f"{kind}/{check_name('project', project)}")
+        return _names(self.files.names(f"{kind}/{check_name('project', project)}"))
 
     def versions(self, uri: StoreURI | str) -> Names:
         """Give the names of all versions of a key, oldest first."""
-        return _stems(self.files.names(f"{_folder(_place(uri))}/versions"))
+        return _names(self.files.names(f"{_folder(_place(uri))}/versions"), ".json")
 
     def tags(self, uri: StoreURI | str) -> dict[str, Names]:
         """Give the tags of a key by the version they point to, `latest` first."""
         place, found = _place(uri), dict[str, Names]()
         folder = f"{_folder(place)}/tags"
-        for iteration in self.files.names(folder):
-            names = _stems(self.files.names(f"{folder}/{iteration}"))
+        for iteration in filter(str.isdecimal, self.files.names(folder)):
+            names = _names(self.files.names(f"{folder}/{iteration}"), ".json")
             for name in sorted(names, key=lambda name: (name != LATEST, name)):
                 with contextlib.suppress(Missing):  # removed since it was listed
                     tree = self._read(f"{folder}/{iteration}/{name}.json", Pointer).tree
@@ -185,7 +197,7 @@ class ArtifactStore:
         """Give a file of a version on this machine: the file itself, or a copy. It is not checked here."""
         metadata = document.metadata
         uri = StoreURI(kind=document.kind, project=metadata.project, key=metadata.key, tag="", tree=metadata.tree)
-        source = f"{_folder(uri)}/files/{metadata.tree}/{name}"
+        source = _file(uri, metadata.tree, name)
         path = self.files.path(source)
         if path is not None:
             return path
@@ -195,8 +207,8 @@ class ArtifactStore:
 
     def projects(self) -> Names:
         """Give the names of all projects: those that were made, and those that something was logged to."""
-        made = _stems(self.files.names("projects"))
-        return sorted({*made, *(name for kind in KINDS for name in self.files.names(kind))})
+        made = _names(self.files.names("projects"), ".json")
+        return sorted({*made, *(name for kind in KINDS for name in _names(self.files.names(kind)))})
 
     def add_project(self, name: str) -> None:
         """Have a project, also while nothing is in it."""
@@ -224,5 +236,11 @@ def _tag(place: StoreURI, tag: str = "") -> str:
     return f"{_folder(place)}/tags/{place.iter}/{tag or place.tag}.json"
 
 
-def _stems(names: Iterable[str]) -> list[str]:
-    return [name.removesuffix(".json") for name in names]
+def _file(place: StoreURI, tree: str, name: str) -> str:
+    """Files lie apart from documents, so that a writer that was killed leaves no key without a version."""
+    return f"files/{_folder(place)}/{tree}/{name}"
+
+
+def _names(found: Iterable[str], suffix: str = "") -> list[str]:
+    """Pick what may be ours of a folder's names: file managers and people leave other files there."""
+    return [name.removesuffix(suffix) for name in found if name.endswith(suffix) and is_name(name)]

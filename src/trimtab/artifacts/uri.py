@@ -20,9 +20,14 @@ _PATH = re.compile(r"(?P<key>[^#:@]*)(?:#(?P<iter>[0-9]{1,9}))?(?:#?:(?P<tag>[^#
 
 def check_name(what: str, name: object) -> str:
     """Accept a project, key, tag or version: it becomes part of a path. Errors: SpecError."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not is_name(name):
         raise SpecError(what, name, _NAME_RULE)
     return name
+
+
+def is_name(name: str) -> bool:
+    """Tell whether a text can be a project, key, tag or version."""
+    return _NAME.fullmatch(name) is not None
 
 
 def check_file(name: str) -> str:

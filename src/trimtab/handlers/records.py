@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from trimtab.errors import EventError
 from trimtab.events import Envelope, make
+from trimtab.runtime.codec import to_json
 
 INFERENCE = "dev.trimtab.inference"
 LABEL = "dev.trimtab.label"
@@ -45,7 +46,7 @@ class Inference(Struct, kw_only=True):
     predictions: list[Any]
     """One value a row; a list for each row of a model with several outputs."""
     probabilities: list[list[float | None]] | None = None
-    """For each row the probability of each of `classes`."""
+    """For each row the probability of each of `classes`; what is no number is None."""
     classes: list[Any] | None = None
     ids: list[str]
     """One for each row; a label that arrives later is joined by it."""
@@ -76,7 +77,6 @@ class Label(Struct, kw_only=True):
     labels: list[Any]
 
 
-_encode = msgspec.json.Encoder().encode
 _inferences = msgspec.json.Decoder(Inference)
 _labels = msgspec.json.Decoder(Label)
 
@@ -84,14 +84,12 @@ _labels = msgspec.json.Decoder(Label)
 def encode(record: Inference | Label) -> bytes:
     """Write a record as JSON. Errors: TypeError for values that have no JSON form."""
     if isinstance(record, Label):
-        return _encode(msgspec.structs.replace(record, labels=_written(record.labels)))
-    probabilities = record.probabilities
-    return _encode(
+        return to_json(msgspec.structs.replace(record, labels=_written(record.labels)))
+    return to_json(
         msgspec.structs.replace(
             record,
             inputs=[_written(column) for column in record.inputs],
             predictions=_written(record.predictions),
-            probabilities=probabilities and [_written(row) for row in probabilities],
         )
     )
 
@@ -163,8 +161,13 @@ def _written(values: Sequence[Any]) -> list[Any]:
     if values and isinstance(values[0], list):
         return [_written(row) if isinstance(row, list) else row for row in values]
     if math.inf in values or -math.inf in values:
-        return [_NAMES.get(value, value) if isinstance(value, float) else value for value in values]
+        return [_NAMES.get(value, value) if _is_float(value) else value for value in values]
     return list(values)
+
+
+def _is_float(value: Any) -> bool:
+    """Tell Python's floats, and numpy's, from what may have no hash."""
+    return isinstance(value, float) or type(value).__name__.startswith("float")
 
 
 def _read(values: list[Any]) -> list[Any]:

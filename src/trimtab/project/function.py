@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trimtab.errors import Conflict, SpecError
+from trimtab.errors import Conflict, SpecError, TrimtabError
 from trimtab.project import call, serving, triggers
 from trimtab.project.code import check_file, qualified
 from trimtab.project.mounts import Modifier
@@ -344,8 +344,13 @@ class FunctionHandle:
         """
         from trimtab.project import live
 
+        before = self.function.spec.models
         self.add_model(key, model_path, class_name, **options)
-        live.change(self._where(), self.metadata.name, key, self.function.spec.models[-1])
+        try:
+            live.change(self._where(), self.metadata.name, key, self.function.spec.models[-1])
+        except TrimtabError:
+            self.function.spec.models = before
+            raise
         return self
 
     def unload_model(self, key: str) -> FunctionHandle:

@@ -336,7 +336,7 @@ class Tracking(Base):
 
     sample: Annotated[float, Meta(ge=0.000001, le=1)] = 1.0
     """The share of requests that is recorded, drawn at random."""
-    batch: Annotated[int, Meta(ge=1, le=10_000)] = 200
+    batch: Annotated[int, Meta(ge=1, le=10_000)] = 500
     """Rows of one event at most."""
     age: Duration = "1s"
     """How long a row waits for others, at most 1h; then the event goes out as it is."""

@@ -108,6 +108,21 @@ def test_one_bad_request_does_not_fail_its_neighbours() -> None:
     run(scene)
 
 
+def test_a_model_that_exits_fails_its_own_request_alone() -> None:
+    def call(items: Sequence[int]) -> list[int]:
+        if -1 in items:
+            raise SystemExit(3)
+        return list(items)
+
+    async def scene(threads: Threads) -> None:
+        batcher = Batcher(call, threads, inline=True)
+        found = await asyncio.gather(*(batcher.submit(n, 1) for n in (1, -1)), return_exceptions=True)
+        assert found[0] == 1
+        assert isinstance(found[1], SystemExit)
+
+    run(scene)
+
+
 def test_too_few_results_are_the_models_failure() -> None:
     async def scene(threads: Threads) -> None:
         batcher: Batcher[int] = Batcher(lambda _items: [], threads)

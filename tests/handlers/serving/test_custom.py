@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.handlers.serving.conftest import ROW
 
 import trimtab
 from trimtab.errors import HandlerError, ImportFailed, SpecError
 from trimtab.project.mock import MockServer
+from trimtab.runtime.codec import decode, to_msgpack
 
 Serve = Callable[..., MockServer]
 INFER = "/v2/models/m/infer"
@@ -123,6 +125,25 @@ def test_the_handlers_class_is_that_of_models_that_name_none(tmp_path: Path) -> 
     function = trimtab.code_to_function(filename=path, handler="Named", kind="serving").add_model("m")
     with function.to_mock_server() as server:
         assert server.test(INFER, {"inputs": [[1, 2]]})["outputs"]["sum"] == [3]
+
+
+def test_models_are_loaded_at_the_same_time(serve: Serve) -> None:
+    code = (
+        "import threading, trimtab\nbarrier = threading.Barrier(3, timeout=20)\n"
+        "class Meeting(trimtab.ModelServer):\n    def load(self):\n        barrier.wait()\n"
+    )
+    server = serve(code, **{key: {"class_name": "Meeting"} for key in "abc"})
+    assert server.test("/v2/models") == {"models": ["a", "b", "c"]}
+
+
+def test_a_class_gets_the_arrays_of_a_msgpack_body(serve: Serve) -> None:
+    code = (
+        "import trimtab\nclass Sum(trimtab.ModelServer):\n    def predict(self, request):\n"
+        "        return request['inputs'].sum(axis=1)\n"
+    )
+    body = to_msgpack({"inputs": np.arange(4.0).reshape(2, 2)})
+    reply = serve(code, m={"class_name": "Sum"}).test(INFER, body, content_type="application/msgpack", get_body=False)
+    assert decode(reply.body, reply.headers["content-type"])["outputs"].tolist() == [1.0, 5.0]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +15,7 @@ from typing import Any
 import pytest
 from tests.handlers.serving.conftest import ROW
 
-from trimtab.errors import StoreError
+from trimtab.errors import StoreError, StoreFull
 from trimtab.handlers.serving import document
 from trimtab.handlers.serving.document import Changes
 from trimtab.handlers.serving.repository import Repository
@@ -133,3 +137,46 @@ def test_changes_lie_over_what_was_deployed() -> None:
     changes = Changes().with_change("a", None).with_change("c", Model(key="c", path="/3"))
     assert list(changes.over(deployed)) == ["b", "c"]
     assert list(Changes().over(deployed)) == ["a", "b"]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from trimtab.handlers.serving import document
+from trimtab.spec import Model
+
+path = Path(sys.argv[1])
+print("ready", flush=True)
+number = 0
+while True:
+    number += 1
+    document.change(path, lambda changes: changes.with_change(f"m{number % 50}", Model(key=f"m{number % 50}", path="/m")))
+"""
+
+
+@pytest.mark.chaos
+def test_a_writer_that_is_killed_leaves_a_whole_document_and_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "models.json"
+    for round_ in range(4):
+        child = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        until(lambda: len(document.read(path).models) >= min(50, 5 * (round_ + 1)))  # noqa: B023
+        child.kill()
+        child.communicate()
+        before = document.read(path)
+        document.change(path, lambda changes: changes.with_change("mine", None))
+        assert set(document.read(path).models) == {*before.models, "mine"}
+
+
+def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "models.json"
+    document.change(path, lambda changes: changes.with_change("a", Model(key="a", path="/m")))
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreFull, match=r"models\.json cannot be written: No space left on device"):
+        document.change(path, lambda changes: changes.with_change("b", None))
+    assert list(document.read(path).models) == ["a"]

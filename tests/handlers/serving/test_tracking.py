@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
@@ -137,6 +138,38 @@ def test_a_class_chooses_what_is_recorded(serve: Serve) -> None:
     (record,) = until(lambda: records(server))
     assert (record.inputs, record.predictions, record.probabilities) == ([["kept"]], ["yes"], [[0.9, 0.1]])
     assert record.metrics == {"seen": 1}
+
+
+def test_numpys_own_numbers_are_recorded(serve: Serve) -> None:
+    code = (
+        "import numpy as np, trimtab\nclass Own(trimtab.ModelServer):\n    classes = np.array([0, 1])\n"
+        "    def predict(self, request):\n        return [np.int64(1), np.float32('inf')]\n"
+    )
+    server = serve(code, m={"class_name": "Own"}, change=tracked(batch=1))
+    assert server.test(INFER, {"inputs": [[1], [2]]})["outputs"] == [1, "Infinity"]
+    (record, *_) = until(lambda: records(server))
+    assert (record.predictions[0], record.classes) == (1, [0, 1])
+
+
+class Shy:
+    """Has the method, and says that it has no probabilities when it is called, as a wrapper of a regressor may."""
+
+    def predict(self, rows: Any) -> Any:
+        return np.zeros(len(rows))
+
+    def predict_proba(self, rows: Any) -> Any:
+        raise AttributeError("this one has none")
+
+
+def test_a_model_whose_probabilities_cannot_be_had_is_served_and_tracked_without(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "shy.pkl"
+    path.write_bytes(cloudpickle.dumps(Shy()))
+    server = serve(m=path, change=tracked(batch=1))
+    asked = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}
+    reply = server.test(INFER, {**asked, "outputs": [{"name": "predict_proba"}]}, silent=True)
+    assert reply == {"error": "outputs: found 'predict_proba', allowed: 'predict'"}
+    assert server.test(INFER, asked)["outputs"][0]["data"] == [0.0]
+    assert all(record.probabilities is None for record in until(lambda: records(server)))
 
 
 def test_the_sample_is_drawn_by_request_and_each_has_the_same_chance() -> None:

@@ -29,10 +29,13 @@ def folder_of(url: str) -> Path | None:
 
 
 class LocalFiles(Files):
-    """A folder, made when something is first written. Files in it are read-only: a version never changes."""
+    """A folder, made when something is first written. Files in it are read-only: a version never changes.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    `mode` is that of the folders that are made, before the umask.
+    """
+
+    def __init__(self, folder: Path, mode: int = 0o777) -> None:
+        self.folder, self._mode = folder, mode
         self.url = f"file://{folder}"
 
     def path(self, name: str) -> Path:
@@ -44,7 +47,7 @@ class LocalFiles(Files):
         path = self.path(name)
         half = path.with_name(f".{path.name}.{secrets.token_hex(6)}{_HALF}")
         with _errors(path, missing=False):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent, self._mode)
             try:
                 with half.open("xb") as target:
                     written = copy(source, target)
@@ -94,8 +97,17 @@ def _errors(path: Path, *, missing: bool = True) -> Iterator[None]:
         raise StoreError(f"{path} cannot be used: {exc.strerror or exc}") from exc
 
 
+def make_folder(folder: Path, mode: int) -> None:
+    """Make a folder and those above it that are missing, all of this mode; each one survives a power cut."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent, mode)
+    folder.mkdir(mode, exist_ok=True)
+    _sync(folder.parent)
+
+
 def _sync(folder: Path) -> None:
-    """Have the new name survive a power cut, too."""
+    """Have what a folder names survive a power cut, too."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import pickletools
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +12,13 @@ from trimtab.artifacts.frameworks.abc import Framework
 
 if TYPE_CHECKING:
     from trimtab.artifacts.artifact import Artifact
+
+
+_LOOKED_AT = 10_000
+"""Operations among which the first class is looked for: a large pickle without any would take minutes."""
+
+_PLUMBING = {"copy_reg", "copyreg", "builtins", "__builtin__", "cloudpickle", "functools"}
+"""Modules that pickles name before the model's own."""
 
 
 class Pickle(Framework):
@@ -43,12 +51,14 @@ class Pickle(Framework):
         texts: list[str] = []
         try:
             with path.open("rb") as stream:
-                for operation, argument, _ in pickletools.genops(stream):
+                for operation, argument, _ in islice(pickletools.genops(stream), _LOOKED_AT):
                     if operation.name == "GLOBAL":
                         texts = str(argument).split(" ")
                     if operation.name in ("GLOBAL", "STACK_GLOBAL"):
                         module, name = texts[-2:]
-                        return module.partition(".")[0], name
+                        root = module.partition(".")[0]
+                        if root not in _PLUMBING:
+                            return root, name
                     if isinstance(argument, str):
                         texts.append(argument)
         except ValueError:  # compressed, or no pickle: loading it will say so

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,7 +39,7 @@ def models(ctx: click.Context, project: str | None, every: bool, output: str) ->
         if project not in projects:
             raise absent.project(store, project)
         projects = [project]
-    found = [(each, tags) for name in projects for each, tags in _tagged(store, name) if tags or every]
+    found = [each for name in projects for each in _found(store, name, every)]
     if output == "json":
         out.json([_plain(each, tags) for each, tags in found])
         return
@@ -75,14 +76,14 @@ def get(uri: str, output: str) -> None:
         out.facts(_facts(found, tags))
 
 
-def _tagged(store: ArtifactStore, project: str) -> list[tuple[Artifact, list[str]]]:
-    """Give a project's models with their tags."""
-    return [
-        (found, tags.get(found.version, []))
-        for key in store.keys("models", project)
-        for tags in [store.tags(f"store://models/{project}/{key}")]
-        for found in store.list("models", project, key)
-    ]
+def _found(store: ArtifactStore, project: str, every: bool) -> Iterator[tuple[Artifact, list[str]]]:
+    """Give a project's models with their tags; documents of versions that are not shown are not read."""
+    for key in store.keys("models", project):
+        place = f"store://models/{project}/{key}"
+        tags = store.tags(place)
+        for version in sorted(store.versions(place) if every else tags, reverse=True):
+            names = tags.get(version, [])
+            yield store.get(f"{place}@{version}").under(next(iter(names), "")), names
 
 
 def _plain(found: Artifact, tags: list[str]) -> dict[str, Any]:

@@ -155,6 +155,10 @@ class Machine:
         """Where the changes to a revision's models are kept."""
         return self.folder(function) / f"{revision}.models.json"
 
+    def models_files(self, function: str, revision: str) -> list[Path]:
+        """List that file, and what lies beside it while it is written."""
+        return list(self.folder(function).glob(f"*{revision}.models.json*"))
+
     def sink(self, sink: Sink | None) -> str | None:
         """Resolve a sink to the URL that `K_SINK` holds."""
         if sink is None:

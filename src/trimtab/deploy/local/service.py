@@ -178,7 +178,8 @@ class Service:
                 self.store.drop(revision.name)
                 shutil.rmtree(self.machine.code(self.name, revision.name), ignore_errors=True)
                 log_path(self.machine.settings, revision).unlink(missing_ok=True)
-                self.machine.models_file(self.name, revision.name).unlink(missing_ok=True)
+                for path in self.machine.models_files(self.name, revision.name):
+                    path.unlink(missing_ok=True)
 
     # Traffic
 

@@ -126,8 +126,8 @@ class Batcher(Generic[Item]):
             results = self._call(items)
             if len(results) == len(items):
                 return results
-            failed: Exception = RuntimeError(f"{len(results)} results for {len(items)} requests")
-        except Exception as exc:
+            failed: BaseException = RuntimeError(f"{len(results)} results for {len(items)} requests")
+        except (Exception, SystemExit) as exc:  # a model that exits is a model that failed
             failed = exc
         return [failed] if len(items) == 1 else [self._run([item])[0] for item in items]
 

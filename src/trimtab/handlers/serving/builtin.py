@@ -52,12 +52,21 @@ class BuiltIn(ModelServer):
     def predict_table(self, table: Table, *, probabilities: bool = False) -> dict[str, Any]:
         """Predict for a table of `features`."""
         model = self.model
-        if not probabilities:
+        found = self._probabilities(table) if probabilities and self.has_probabilities else None
+        if found is None:
             return {"predict": np.asarray(model.predict(table))}
-        found = np.asarray(model.predict_proba(table))
         if type(model).__name__ in _ARGMAX and found.ndim == 2:
             return {"predict": model.classes_.take(found.argmax(axis=1)), "predict_proba": found}
         return {"predict": np.asarray(model.predict(table)), "predict_proba": found}
+
+    def _probabilities(self, table: Table) -> Any:
+        """Give the probabilities; None from a wrapper that has the method, and whose model has none."""
+        try:
+            return np.asarray(self.model.predict_proba(table))
+        except (AttributeError, NotImplementedError) as exc:
+            self.has_probabilities = self.probabilities_later = False
+            self.logger.warn(f"model {self.name!r} has no probabilities: {exc}")
+            return None
 
     def predict(self, request: dict[str, Any]) -> Any:
         """Answer rows, for a class that derives from this one and calls it."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.errors import PermanentError, TemporaryError
 from trimtab.handlers.serving import oip, rows, tensors
+from trimtab.handlers.serving.direct import body_of
 from trimtab.handlers.serving.model import ModelServer
 from trimtab.handlers.serving.tracker import Row
 from trimtab.runtime.answer import wish
@@ -35,8 +36,6 @@ async def answer(server: Server, entry: Entry, event: Event, operation: str) -> 
 
 async def operation(server: Server, entry: Entry, event: Event, name: str) -> Any:
     """Answer `explain`, or an operation of the class's own (`op_NAME`). Errors: PermanentError (404)."""
-    from trimtab.handlers.serving.server import body_of
-
     body: Any = body_of(event) if event.raw or event.envelope is not None else {}
     own = getattr(entry.server, f"op_{name}", None)
     entry.requests += 1
@@ -52,8 +51,6 @@ async def operation(server: Server, entry: Entry, event: Event, name: str) -> An
 
 
 def _read(event: Event) -> tuple[Infer | None, Any]:
-    from trimtab.handlers.serving.server import body_of
-
     header = event.get_header("inference-header-content-length")
     if header is not None:
         asked, found = oip.read(event.raw, header.encode("latin-1"))

@@ -7,6 +7,7 @@ take turns by a lock, readers see the old file or the new one, never a part.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -70,7 +71,7 @@ def change(path: Path, make: Callable[[Changes], Changes]) -> Changes:
                 os.fsync(file.fileno())
             temporary.replace(path)
     except OSError as exc:
-        kind = StoreFull if exc.errno in (28, 122) else StoreError
+        kind = StoreFull if exc.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
         raise kind(f"{path} cannot be written: {exc.strerror}") from exc
     return changes
 

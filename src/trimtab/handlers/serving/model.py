@@ -40,7 +40,7 @@ class ModelServer:
         """Load the model, usually into `self.model`, from what `get_model` gives."""
 
     def predict(self, request: dict[str, Any]) -> Any:
-        """Answer `request["inputs"]`, a list of rows, with a list of as many predictions.
+        """Answer `request["inputs"]`, a list of rows (of a msgpack body an array), with a list of as many predictions.
 
         A dict of lists gives several outputs by name; "probabilities", and "classes" beside it, are tracked as such.
         """
@@ -56,7 +56,8 @@ class ModelServer:
 
     def validate(self, request: dict[str, Any], operation: str) -> dict[str, Any]:
         """Refuse a request by raising an exception, whose text the caller gets."""
-        if operation != "explain" and not isinstance(request.get("inputs"), list):
+        inputs = request.get("inputs")
+        if operation != "explain" and not isinstance(inputs, list) and not hasattr(inputs, "__array__"):
             raise TypeError("'inputs' must be a list of rows")
         return request
 

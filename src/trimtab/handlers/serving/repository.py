@@ -78,6 +78,7 @@ class Repository:
         for entry in self.entries.values():
             await threads.call(entry.warm)
             entry.open(threads)
+        await self.follow()  # a worker that takes another's place was forked from what was there at the start
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     async def leave(self) -> None:

@@ -5,34 +5,25 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import msgspec
 
 from trimtab._version import __version__
-from trimtab.errors import EventError, HandlerError, ImportFailed, PermanentError, SpecError, StoreError
-from trimtab.handlers.serving import custom, oip, rows, tensors
+from trimtab.errors import HandlerError, ImportFailed, PermanentError, SpecError, StoreError
+from trimtab.handlers.serving import custom, direct, oip, rows
 from trimtab.handlers.serving.classes import Classes
 from trimtab.handlers.serving.entry import Entry
-from trimtab.handlers.serving.oip import Infer
 from trimtab.handlers.serving.repository import Repository
 from trimtab.handlers.serving.routes import Route, route
-from trimtab.handlers.serving.tracker import Row, Tracker
-from trimtab.runtime.answer import Answer, wish
-from trimtab.runtime.codec import decode, parse_json, to_json
-from trimtab.runtime.config import ReplicaConfig
+from trimtab.handlers.serving.tracker import Tracker
 from trimtab.runtime.context import Context
 from trimtab.runtime.event import Event
 from trimtab.runtime.threads import MOST, Threads
 from trimtab.spec import Model, Tracking
 
-_JSON = (b"content-type", b"application/json")
-_BROKEN = (msgspec.MsgspecError, ValueError, RecursionError)
-"""What msgspec raises for a body that is not what it should be."""
 _INFER = frozenset({"infer", "predict", "infer_dict", "predict_dict"})
 _EXTENSIONS = ["binary_tensor_data", "model_repository"]
 
@@ -95,7 +86,7 @@ class Server:
         entry.requests += 1
         try:
             if entry.built_in:
-                return await self._built_in(entry, event, operation)
+                return await direct.answer(self, entry, event, operation)
             return await custom.answer(self, entry, event, operation)
         except PermanentError as exc:
             if exc.status >= 500:
@@ -111,70 +102,6 @@ class Server:
         if self.tracker is not None and self.tracker.wanted():
             self.tracker.failed(entry)
 
-    async def _built_in(self, entry: Entry, event: Event, operation: str) -> Any:
-        began = perf_counter()
-        content_type, header, msgpack = _headers(event)
-        features: Any = entry.server.features  # type: ignore[attr-defined]
-        if event.envelope is None and not msgpack and b"msgpack" not in content_type:
-            asked, body = _json(entry, event.raw, header, numbers=features.numeric and not operation.endswith("_dict"))
-        else:
-            asked, body = None, rows.check_body(body_of(event))
-        if asked is not None:
-            table = features.tensors(body)
-            return await self._tensors(entry, event, asked, table, began)
-        if isinstance(body, rows.Rows):
-            table = features.fast(body.inputs) if body.columns is None else features.rows(body.inputs, body.columns)
-            identity, ids = body.id, rows.check_ids({"ids": body.ids}, len(table)) if body.ids is not None else None
-        else:
-            inputs = body.get("inputs")
-            table = (
-                features.records(inputs)
-                if operation.endswith("_dict") and isinstance(inputs, list)
-                else features.rows(inputs, body.get("columns"))
-            )
-            identity, ids = body.get("id"), rows.check_ids(body, len(table))
-        identity = str(identity) if identity else self.identity(event)
-        outputs = await self._predict(entry, table, identity, ids, began)
-        found = outputs["predict"]
-        if msgpack:
-            return rows.response(identity, entry.name, entry.version, found)
-        said = rows.response(identity, entry.name, entry.version, tensors.listed(found))
-        return said if event.envelope is not None else Answer(200, [_JSON], to_json(said))
-
-    async def _tensors(self, entry: Entry, event: Event, asked: Infer, table: Any, began: float) -> Answer:
-        names = ["predict", *["predict_proba"] * entry.server.has_probabilities]  # type: ignore[attr-defined]
-        chosen = oip.choose(asked, names, ["predict"])
-        identity = asked.id or self.identity(event)
-        ids = rows.check_ids(asked.parameters, len(table)) if asked.parameters else None
-        outputs = await self._predict(entry, table, identity, ids, began, probabilities="predict_proba" in chosen)
-        return oip.answer(asked, identity, entry.name, entry.version, {name: outputs[name] for name in chosen})
-
-    async def _predict(
-        self,
-        entry: Entry,
-        table: Any,
-        identity: str,
-        ids: list[str] | None,
-        began: float,
-        *,
-        probabilities: bool = False,
-    ) -> dict[str, Any]:
-        """Have the built-in class predict, and keep what is to be tracked."""
-        tracked = self.tracker is not None and self.tracker.wanted()
-        server: Any = entry.server
-        probabilities = probabilities or (tracked and server.has_probabilities and not server.probabilities_later)
-        assert entry.batcher is not None
-        outputs: dict[str, Any] = await entry.batcher.submit((table, probabilities), len(table))
-        taken = perf_counter() - began
-        entry.rows += len(table)
-        entry.seconds += taken
-        if tracked:
-            row = Row(
-                table, outputs["predict"], outputs.get("predict_proba"), identity, ids, int(taken * 1e6), time.time()
-            )
-            self.tracker.record(entry, row)  # type: ignore[union-attr]
-        return outputs
-
     def identity(self, event: Event) -> str:
         """Name a request that names itself nowhere: by its event, its X-Request-Id, or anew."""
         if event.envelope is not None:
@@ -183,7 +110,7 @@ class Server:
 
     async def _by_body(self, event: Event) -> Any:
         """Answer a request whose body says the model and the operation; without a model: the first."""
-        body = rows.check_body(body_of(event))
+        body = rows.check_body(direct.body_of(event))
         name = str(body.get("model") or next(iter(self.repository.entries), ""))
         model, _, version = name.partition(":")
         entry = await self.repository.need(model, str(body.get("version") or version))
@@ -289,62 +216,6 @@ class Server:
         return lines
 
 
-def _json(entry: Entry, raw: bytes, header: bytes | None, *, numbers: bool) -> tuple[Infer | None, Any]:
-    """Read a JSON body of either protocol: (request, tensors), or (None, the body). Errors: PermanentError (400)."""
-    if header is not None:
-        return oip.read(raw, header)
-    if numbers and entry.table_form != "tensors":
-        try:
-            return None, rows.read_numbers(raw)
-        except _BROKEN:
-            pass  # tensors, or something that is to be looked at value by value
-    try:
-        asked = oip.read_json(raw)
-    except _BROKEN as exc:
-        entry.table_form = ""
-        return None, _any_json(raw, exc)
-    entry.table_form = "tensors"
-    return asked, oip.arrays(asked, memoryview(b""))
-
-
-def _any_json(raw: bytes, why: Exception) -> dict[str, Any]:
-    """Read a body that is neither all numbers nor all tensors; what looks like tensors is told what is wrong with them."""
-    try:
-        body = rows.check_body(parse_json(raw) if raw else b"")
-    except _BROKEN as exc:
-        raise PermanentError(f"body: not JSON: {exc}") from exc
-    inputs = body.get("inputs")
-    if isinstance(inputs, list) and inputs and isinstance(inputs[0], dict) and {"datatype", "shape"} & inputs[0].keys():
-        raise PermanentError(f"body: not an inference request: {why}") from why
-    return body
-
-
-def body_of(event: Event) -> Any:
-    """Give a request's body as a value. Errors: PermanentError (400)."""
-    if event.envelope is not None:
-        return event.body
-    content_type = event.headers.get("content-type", "")
-    try:
-        return decode(event.raw, content_type if "msgpack" in content_type else "application/json")
-    except EventError as exc:
-        raise PermanentError(str(exc)) from exc
-
-
-def _headers(event: Event) -> tuple[bytes, bytes | None, bool]:
-    """Give the content type, the length of the JSON before a binary part, and whether the answer is to be msgpack."""
-    content_type, header, accept = b"", None, b""
-    for name, value in event.scope["headers"]:
-        if name == b"content-type":
-            content_type = value
-        elif name == b"accept":
-            accept = value
-        elif name == oip.HEADER:
-            header = value
-    if b"msgpack" in content_type or b"msgpack" in accept:
-        return content_type, header, wish({b"content-type": content_type, b"accept": accept}).msgpack
-    return content_type, header, False
-
-
 def _given(event: Event) -> str:
     for name, value in event.scope["headers"]:
         if name == b"x-request-id":
@@ -361,6 +232,3 @@ def _read(variable: str, text: str, kind: Any) -> Any:
         raise ImportFailed(
             str(SpecError(f"environment variable {variable}", text, f"JSON as in the spec ({exc})"))
         ) from exc
-
-
-__all__ = ["ReplicaConfig", "Server"]

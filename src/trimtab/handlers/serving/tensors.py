@@ -199,6 +199,10 @@ def listed(array: Any) -> Any:
 
 
 def _named(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return listed(value)
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, list | tuple):
         return [_named(item) for item in value]
     if isinstance(value, dict):

@@ -86,9 +86,11 @@ class Tracker:
     def record(self, entry: Entry, row: Row) -> None:
         """Keep a request that was answered."""
         found = self._of(entry)
+        table = row.table
+        rows = len(table)
         found.taken.append(row)
-        found.rows += len(row)
-        found.size += getattr(row.table, "nbytes", 0) or 64 * len(row)
+        found.rows += rows
+        found.size += table.nbytes if type(table) is np.ndarray else 64 * rows
         if found.rows >= self.tracking.batch or found.size >= _LARGE:
             self._hand_over(entry.key)
 
@@ -148,7 +150,7 @@ class Tracker:
         most = self.tracking.batch
         errors, part, rows = found.errors, list[Row](), 0
         for row in found.taken:
-            for piece in _pieces(row, most):
+            for piece in (row,) if len(row.table) <= most else _pieces(row, most):
                 if part and (rows + len(piece) > most or not _alike(piece.table, part[0].table)):
                     emitter.emit(to_event(self._inference(found.entry, part, errors)))
                     errors, part, rows = 0, [], 0
@@ -166,6 +168,8 @@ class Tracker:
         artifact = entry.server.artifact
         context = self._context
         counts = [len(row.table) for row in rows]
+        requests = _repeated([row.request for row in rows], counts)
+        single = len(requests) == len(rows) and not any(row.ids for row in rows)
         return Inference(
             endpoint=f"{context.function}/{entry.key}",
             model=entry.uri,
@@ -177,15 +181,20 @@ class Tracker:
             inputs=inputs,
             predictions=_joined([row.predictions for row in rows]),
             probabilities=_probabilities(entry.server, table, rows),
-            classes=getattr(entry.server, "classes", None),
-            ids=[identity for row in rows for identity in _ids(row)],
-            requests=_repeated([row.request for row in rows], counts),
+            classes=_classes(entry.server),
+            ids=requests if single else [identity for row in rows for identity in _ids(row)],
+            requests=requests,
             latency_us=_repeated([row.latency_us for row in rows], counts),
             times=_repeated([row.time for row in rows], counts),
             sample=self.tracking.sample,
             errors=errors,
             metrics=dict(entry.server.metrics),
         )
+
+
+def _classes(server: Any) -> list[Any] | None:
+    found = getattr(server, "classes", None)
+    return list(found) if isinstance(found, list | tuple | np.ndarray) else None
 
 
 def _probabilities(server: Any, table: Any, rows: list[Row]) -> list[list[float | None]] | None:
@@ -200,8 +209,6 @@ def _probabilities(server: Any, table: Any, rows: list[Row]) -> list[list[float 
 
 def _pieces(row: Row, most: int) -> list[Row]:
     """Cut a request of more rows than an event holds."""
-    if len(row) <= most:
-        return [row]
     ids = _ids(row)
     return [
         Row(
