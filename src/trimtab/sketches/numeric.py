@@ -82,7 +82,7 @@ class NumericSketch(Struct, kw_only=True):
             if not math.isfinite(mean):
                 mean = float((values / len(values)).sum())
             distance = values - mean
-            m2 = float(np.dot(distance, distance))
+            m2 = float(np.square(distance, out=distance).sum())
         self._add_moments(len(values), mean, m2)
         self.min, self.max = min(self.min, float(values[0])), max(self.max, float(values[-1]))
         self.buckets.update(values)

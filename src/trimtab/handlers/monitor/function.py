@@ -37,7 +37,7 @@ class Handler:
 
     def load(self) -> None:
         """Open the store before the first event, so that a wrong setting fails the deployment."""
-        self.monitor  # noqa: B018
+        self.ready()
 
     def ready(self) -> bool:
         """Each process begins its thread as soon as it serves."""
