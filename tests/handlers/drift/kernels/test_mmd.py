@@ -156,6 +156,25 @@ def test_a_column_that_is_constant_in_the_reference_and_not_in_current_is_drift(
     assert drift.detect("mmd", np.ones((50, 2)), np.ones((50, 2)) * 2).drifted is True
 
 
+@pytest.mark.parametrize("method", ["mmd", "lsdd", "spot_the_diff", "learned_kernel_mmd", "classifier"])
+def test_numbers_of_any_size_are_compared_and_shifts_of_any_size_found(method: str) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(100, 3)), rng.normal(size=(90, 3))
+    plain = drift.detect(method, x, y)
+    for unit in (1e-300, 1e300):
+        scaled = drift.detect(method, unit * x, unit * y)
+        assert scaled.p_value == pytest.approx(
+            plain.p_value, rel=0.3
+        )  # rounding may order a few permutations otherwise
+    for shift in (2.0, 100.0, 1e308):
+        assert drift.detect(method, x, y + np.array([0, shift, 0])).drifted is True
+    if method in {"mmd", "lsdd"}:
+        with pytest.raises(
+            DataError, match=rf"^{method}: some values are too large for distances; leave scale at its default$"
+        ):
+            drift.detect(method, 1e200 * x, 1e200 * y, scale="none")
+
+
 def test_categories_count_with_unseen_ones_and_missing_ones_as_levels() -> None:
     rng = np.random.default_rng(0)
 

@@ -245,6 +245,19 @@ def test_constant_data_raise_no_alarm_beyond_the_rate() -> None:
         assert alarms <= (12 if method == "cvm" else 0)  # its ties are placed at random: it keeps to its rate
 
 
+@pytest.mark.parametrize("method", ["mmd", "lsdd"])
+def test_numbers_of_any_size_are_taken(method: str) -> None:
+    rng = np.random.default_rng(0)
+    for unit in (1e-300, 1e300):
+        reference = unit * rng.normal(size=(200, 2))
+        detector = drift.online(method, reference, ert=200, window=10, simulations=500)
+        for row in unit * rng.normal(3, 1, size=(10, 2)):
+            detector.update(row)
+            if detector.drifted:
+                break
+        assert detector.drifted
+
+
 def test_thresholds_leave_the_asked_for_share_of_streams_at_each_step() -> None:
     rng = np.random.default_rng(0)
     paths = np.cumsum(rng.normal(size=(20_000, 12)), axis=1)

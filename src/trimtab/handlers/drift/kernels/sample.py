@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.errors import SpecError
+from trimtab.errors import DataError, SpecError
 from trimtab.handlers.drift.column import Categorical, Column, Numeric
 from trimtab.handlers.drift.frame import Frame
 
-__all__ = ["LEVELS", "SCALES", "Floats", "Pair", "Scale", "pair", "plain"]
+__all__ = ["LEVELS", "SCALES", "Floats", "Pair", "Scale", "location", "pair", "plain", "standardised"]
 
 Floats = npt.NDArray[np.float64]
 Scale = Literal["std", "robust", "rank", "none"]
@@ -21,6 +21,8 @@ APART = 2.0
 """The distance between levels, and between missing and not: that of the two values of a balanced 0/1 column, standardised."""
 LEVELS = 50
 """Levels of a categorical column that get a column of their own; the rarer ones share one."""
+_ROUNDING = 1e-12
+_FARTHEST = 1e100
 _NORMAL_IQR = 1.3489795003921634  # the interquartile range of a standard normal
 
 
@@ -50,6 +52,18 @@ def pair(
     """
     if scale not in SCALES:
         raise SpecError(f"{method}.scale", scale, ", ".join(SCALES))
+    made = _made(reference, current, scale, max_rows, rng)
+    if scale == "none" and max(np.abs(side).max(initial=0.0) for side in made[:2]) > _FARTHEST:
+        raise DataError(f"{method}: some values are too large for distances; leave scale at its default")
+    return made
+
+
+def plain(reference: Frame, current: Frame, *, max_rows: int | None, rng: np.random.Generator) -> Pair:
+    """Encode both frames without standardising them, for models that do so themselves."""
+    return _made(reference, current, "none", max_rows, rng)
+
+
+def _made(reference: Frame, current: Frame, scale: Scale, max_rows: int | None, rng: np.random.Generator) -> Pair:
     left, right = _rows(reference.rows, max_rows, rng), _rows(current.rows, max_rows, rng)
     columns: list[tuple[Floats, Floats]] = []
     features: list[str] = []
@@ -59,11 +73,6 @@ def pair(
         features += [name] * len(made)
     remark = _remark(reference.rows, current.rows, max_rows)
     return Pair(_stack(columns, 0, len(left)), _stack(columns, 1, len(right)), features, remark)
-
-
-def plain(reference: Frame, current: Frame, *, max_rows: int | None, rng: np.random.Generator) -> Pair:
-    """Encode both frames without standardising them, for models that do so themselves."""
-    return pair(reference, current, scale="none", max_rows=max_rows, rng=rng, method="")
 
 
 def _rows(rows: int, most: int | None, rng: np.random.Generator) -> npt.NDArray[np.intp]:
@@ -112,14 +121,28 @@ def _scaled(x: Floats, y: Floats, known: Floats, scale: Scale) -> tuple[Floats, 
         return x, y
     if scale == "rank":
         return _scores(x, known), _scores(y, known)
-    centre, width = float(known.mean()), float(known.std())
-    if scale == "robust":
-        low, high = np.quantile(known, [0.25, 0.75])
-        centre, width = float(np.median(known)), float(high - low) / _NORMAL_IQR or width
-    if width <= 1e-12 * abs(centre):  # constant, but for what floating point makes of a constant
-        width = float(np.concatenate([x, y]).std())
-    width = width if width > 1e-12 * abs(centre) else 1.0
-    return (x - centre) / width, (y - centre) / width
+    centre, width = location(known, robust=scale == "robust")
+    if width == 0:
+        width = location(np.concatenate([x, y]))[1]
+    return standardised(x, centre, width or 1.0), standardised(y, centre, width or 1.0)
+
+
+def location(values: Floats, *, robust: bool = False) -> tuple[float, float]:
+    """Give centre and width, of numbers of any size; the width is 0 where all are equal but for rounding."""
+    unit = float(np.abs(values).max()) or 1.0
+    parts = values / unit
+    centre, width = float(parts.mean()), float(parts.std())
+    if robust:
+        low, middle, high = np.quantile(parts, [0.25, 0.5, 0.75])
+        centre, width = float(middle), float(high - low) / _NORMAL_IQR or width
+    return centre * unit, width * unit if width > _ROUNDING else 0.0
+
+
+def standardised(values: Floats, centre: Any, width: Any) -> Floats:
+    """Give (values - centre) / width, at most 1e100 in size, so that its square is a number."""
+    with np.errstate(over="ignore"):
+        found: Floats = np.clip((values - centre) / width, -_FARTHEST, _FARTHEST)
+    return found
 
 
 def _scores(values: Floats, known: Floats) -> Floats:

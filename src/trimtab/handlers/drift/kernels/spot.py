@@ -46,7 +46,7 @@ def spot_the_diff(
 
     logit P(current | z) = b + sum_j c_j k(z, mean_ref + delta_j), k Gaussian of width `bandwidth` (the median
     heuristic), fitted by the mean log-loss (both samples weigh the same) + `l1` sum |delta| + 0.001 sum c_j^2 with
-    L-BFGS-B and an analytic gradient, delta starting at half the difference of the means. Fitted on one half; the other
+    L-BFGS-B and an analytic gradient, delta starting at half the difference of the means, or a bandwidth from 0. Fitted on one half; the other
     half's scores are tested by their AUC with Mann and Whitney's p-value, so that the level holds.
 
     mean_ref + delta_j is a row that current has more of (c_j > 0) or less of; because of the l1 term delta_j is 0 in
@@ -94,7 +94,9 @@ class Spots(NamedTuple):
         from scipy.optimize import minimize
 
         middle, d = x.mean(axis=0), x.shape[1]
-        start = np.tile((y.mean(axis=0) - middle) / 2, (count, 1))
+        half = (y.mean(axis=0) - middle) / 2
+        half *= min(1.0, width / max(float(np.linalg.norm(half)), 1e-300))  # farther out no row is near, nor a gradient
+        start = np.tile(half, (count, 1))
         start += rng.normal(0, 0.1, start.shape) if count > 1 else 0
         signs = np.where(np.arange(count) % 2 == 0, 1.0, -1.0)
         first = np.concatenate([[0.0], signs, np.maximum(start, 0).ravel(), np.maximum(-start, 0).ravel()])

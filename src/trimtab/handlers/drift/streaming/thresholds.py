@@ -61,7 +61,7 @@ def _extrapolated(ordered: Floats, rate: float, rows: float) -> float:
     """
     count = min(_TAIL, len(ordered) // 4)
     start = float(ordered[-count - 1])
-    return start + float(ordered[-count:].mean() - start) * float(np.log(count / rows / rate))
+    return start + max(float(ordered[-count:].mean() - start), 0.0) * float(np.log(count / rows / rate))
 
 
 def streams(method: str, ert: float, given: int | None) -> int:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from trimtab.errors import SpecError
 from trimtab.handlers.drift.frame import Frame
+from trimtab.handlers.drift.kernels.sample import location, standardised
 from trimtab.handlers.drift.streaming.detector import Detector, complete, windows_of
 from trimtab.handlers.drift.streaming.thresholds import conditional, streams
 
@@ -44,9 +45,9 @@ class Windowed(Detector):
             raise SpecError(f"{self.method}.max_rows", max_rows, f"{_LEAST * self.window} or more: four windows")
         if len(rows) > max_rows:
             rows = rows[np.sort(self.rng.choice(len(rows), max_rows, replace=False))]
-        self._middle, self._spread = rows.mean(axis=0), rows.std(axis=0)
-        self._spread[self._spread <= 1e-12 * np.abs(self._middle)] = 1.0
-        self._prepare((rows - self._middle) / self._spread)
+        self._middle, self._spread = np.array([location(column) for column in rows.T]).T
+        self._spread[self._spread == 0] = 1.0
+        self._prepare(self._scaled(rows))
         paths = np.concatenate([self._paths(chosen) for chosen in self._drawn(streams(self.method, ert, simulations))])
         self.thresholds = np.maximum(_ROUNDING, conditional(paths[:, 1:], 1 / ert, settled=max(1, self.window // 2)))
         self._begin()
@@ -77,8 +78,7 @@ class Windowed(Detector):
         self._start(chosen)
 
     def _scaled(self, row: Floats) -> Floats:
-        found: Floats = (row - self._middle) / self._spread
-        return found
+        return standardised(row, self._middle, self._spread)
 
     def _drawn(self, count: int) -> Iterator[Places]:
         """Draw splits in batches. A permutation serves several, whose streams have no row in common."""
