@@ -20,7 +20,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.group()
 def drift() -> None:
-    """Tell whether data has drifted from a reference."""
+    """Tell whether data has drifted from a reference.
+
+    \b
+    trimtab drift run --reference train.csv --current today.csv
+    trimtab drift show shop/churn
+    """
 
 
 @drift.command()
