@@ -1,6 +1,13 @@
 """The loop on scikit-learn's breast cancer data: a model in service, a world that changes, and the better model that follows.
 
-`make demo` plays it. Windows last two seconds here, so that it is over in a minute; an hour is usual.
+`make demo` plays it, and so does, step by step:
+
+    python clinic.py open       train a first model, serve it, watch it
+    python clinic.py quiet      patients come until four windows were judged
+    python clinic.py change     they come, measured by a new microscope, until a challenger is promoted or refused
+    python clinic.py trifle     they come, one thing measured a little differently, until four windows were judged
+
+Windows last two seconds here, so that it is over in a minute; an hour is usual.
 """
 
 from __future__ import annotations
@@ -8,6 +15,8 @@ from __future__ import annotations
 import http.client
 import json
 import pathlib
+import sys
+import time
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -17,6 +26,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import trimtab
+from trimtab.config import settings
+from trimtab.deploy.local.target import LocalTarget
 from trimtab.handlers.documents import open_documents
 from trimtab.handlers.drift.progress import Reports
 from trimtab.handlers.retrain.runner import Runner
@@ -38,7 +49,7 @@ class Clinic:
         self.draw = np.random.default_rng(7)
         self.shift: dict[str, float] = {}
         self.visits = self.failed = 0
-        self.url = ""
+        self.day = f"{time.time():.0f}"
         self.project = trimtab.get_or_create_project("clinic", context=pathlib.Path(__file__).parent)
 
     def rows(self, count: int):
@@ -80,7 +91,7 @@ class Clinic:
             },
         )
         train.deploy(self.target, watch=False)
-        self.url = serve.deploy(self.target, watch=False)
+        return serve.deploy(self.target, watch=False)
 
     def visit(self, count: int = 80) -> None:
         """Classify some patients, ten in a request; the laboratory then tells what was true."""
@@ -88,13 +99,13 @@ class Clinic:
         ids: list[str] = []
         for at in range(0, count, 10):
             self.visits += 1
-            name = f"visit-{self.visits}"
+            name = f"{self.day}-{self.visits}"
             ids += [f"{name}-{place}" for place in range(10)]
             self.failed += self._ask({"id": name, "inputs": inputs.iloc[at : at + 10].to_numpy().tolist()}) != 200
         self.project.log_labels(ENDPOINT, ids, truth.tolist(), target=self.target)
 
     def _ask(self, body: dict) -> int:
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=20)
+        connection = http.client.HTTPConnection(urlsplit(self.target.get("clinic").url).netloc, timeout=20)
         try:
             connection.request(
                 "POST", "/v2/models/tumour/infer", json.dumps(body), {"content-type": "application/json"}
@@ -112,6 +123,22 @@ class Clinic:
         finally:
             documents.close()
 
+    def judged(self, windows: int, within: float = 60.0) -> list[str]:
+        """Have patients come until so many windows of today's champion were judged; give the verdicts."""
+        began, champion, verdicts = time.time(), self.loop().champion, []
+        while len(verdicts) < windows and time.time() < began + within:
+            self.visit()
+            reports = self.reports(began, champion) if champion else self.reports(began)
+            verdicts = [each.severity for each in reports if each.severity != "unknown"]
+        return verdicts
+
+    def decided(self, within: float = 120.0):
+        """Have patients come until an attempt has ended; give the decision."""
+        before, began = len(self.loop().decisions), time.time()
+        while len(self.loop().decisions) == before and time.time() < began + within:
+            self.visit()
+        return self.loop().decisions[-1]
+
     def loop(self):
         """How the loop stands: champion, incident, attempt, decisions."""
         documents = open_documents(f"sqlite://{self.home}/state.db")
@@ -119,3 +146,26 @@ class Clinic:
             return Runner(documents, None).loop(ENDPOINT)
         finally:
             documents.close()
+
+
+def main(step: str) -> None:
+    here = settings()
+    clinic = Clinic(LocalTarget(here), here.home)
+    if step == "open":
+        url = clinic.open()
+        print(f"{url} serves {clinic.first.uri}, accuracy {clinic.first.spec.metrics['accuracy']:.3f}")
+    elif step == "quiet":
+        print("verdicts:", *clinic.judged(4))
+    elif step == "change":
+        clinic.shift = SHIFT
+        decision = clinic.decided()
+        print(f"the challenger is {decision.outcome}: {decision.reason}")
+    elif step == "trifle":
+        clinic.shift = TRIFLE
+        print("verdicts:", *clinic.judged(4))
+    else:
+        sys.exit("usage: python clinic.py open|quiet|change|trifle")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2] or [""])

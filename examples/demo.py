@@ -216,31 +216,20 @@ def loop(demo: Demo) -> None:
     clinic = Clinic(demo.target, demo.home)
     clinic.open()
 
-    def states(since: float = 0.0, model: str = "") -> list[str]:
-        return [report.severity for report in clinic.reports(since, model)]
-
-    def patients_until(condition, within: float = 60.0) -> bool:
-        def holds() -> bool:
-            clinic.visit()
-            return condition()
-
-        return demo.until(holds, within)
-
-    patients_until(lambda: states().count("none") >= 4)
-    quiet = set(states()) <= {"none", "unknown"} and clinic.loop().incident is None
-    demo.check("no alarm in normal traffic", holds=quiet, shown=f"{len(states())} windows, {clinic.visits} requests")
+    verdicts = clinic.judged(4)
+    quiet = verdicts[:4] == ["none"] * 4 and clinic.loop().incident is None
+    demo.check("no alarm in normal traffic", holds=quiet, shown=f"{len(verdicts)} windows, {clinic.visits} requests")
 
     demo.scene("The world changes: a new microscope measures three of thirty features larger")
     clinic.shift = SHIFT
-    patients_until(lambda: "detected" in states())
-    named = [f.name for report in clinic.reports() if report.drifted for f in report.features if f.state == "detected"]
-    demo.check("the right features are named", holds=bool(named) and set(named) <= set(SHIFT), shown=sorted(set(named)))
-    patients_until(lambda: bool(clinic.loop().decisions), 120)
-    decisions = clinic.loop().decisions
-    won = len(decisions) == 1 and decisions[0].outcome == "promoted"
+    decision = clinic.decided()
+    named = {f.name for report in clinic.reports() if report.drifted for f in report.features if f.state == "detected"}
+    demo.check(
+        "the right features are named", holds=bool(named) and named <= set(SHIFT), shown=", ".join(sorted(named))
+    )
     runs = demo.target.runs("retrain")
     demo.check("one training was started", holds=len(runs) == 1, shown=f"{runs[0].results.get('rows')} labelled rows")
-    figures = decisions[0].figures if won else None
+    figures = decision.figures
     shown = (
         f"accuracy {figures.champion:.3f} before, {figures.challenger:.3f} now, on {figures.rows} rows"
         if figures
@@ -249,13 +238,13 @@ def loop(demo: Demo) -> None:
     demo.check(
         "the challenger is better on fresh labelled rows", holds=figures is not None and figures.low > 0, shown=shown
     )
-    demo.check("a canary took over", holds=won, shown=decisions[0].reason if decisions else "no decision")
+    demo.check("a canary took over", holds=decision.outcome == "promoted", shown=decision.reason)
 
     demo.scene("A second change, a harmless one")
-    clinic.shift, began, champion = TRIFLE, time.time(), clinic.loop().champion
-    patients_until(lambda: states(began, champion).count("none") >= 4)
-    quiet = set(states(began, champion)) <= {"none", "unknown"} and len(demo.target.runs("retrain")) == 1
-    demo.check("it starts no other training", holds=quiet, shown=f"{len(states(began, champion))} windows")
+    clinic.shift = TRIFLE
+    verdicts = clinic.judged(4)
+    quiet = verdicts[:4] == ["none"] * 4 and len(demo.target.runs("retrain")) == 1
+    demo.check("it starts no other training", holds=quiet, shown=f"{len(verdicts)} windows without an alarm")
     demo.check("no request failed meanwhile", holds=not clinic.failed, shown=f"{clinic.visits} requests")
 
 

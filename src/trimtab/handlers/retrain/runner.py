@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 from urllib.parse import quote, unquote
@@ -35,6 +37,8 @@ class Runner:
 
     def __init__(self, documents: Documents, world: World, clock: Callable[[], float] = time.time) -> None:
         self._documents, self._world, self._clock = documents, world, clock
+        self._working: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        """By endpoint: one thread at a time, which spares the world what others would do twice."""
 
     def hear(self, endpoint: str, *messages: Message) -> Loop:
         """Take messages about an endpoint: when this returns, they are kept, and what they ask for is done or will be.
@@ -46,6 +50,10 @@ class Runner:
 
     def work(self, endpoint: str) -> Loop:
         """Do what the endpoint's document asks for. What fails stays there for the next time."""
+        with self._working[endpoint]:
+            return self._work(endpoint)
+
+    def _work(self, endpoint: str) -> Loop:
         loop = self.loop(endpoint)
         failed: set[str] = set()
         for _ in range(_ROUNDS):
