@@ -22,6 +22,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     """`TRIMTAB_BROKER_PORT`: 0 = a free port, kept for as long as the home lives."""
     cache_bytes: int = 10 * 2**30
     """`TRIMTAB_CACHE_SIZE`, in MiB: what the layers of images may take up under the home."""
+    registry: str = ""
+    """`TRIMTAB_REGISTRY`: where images go that are given no name, such as `registry.example.com/team`."""
+    base_image: str = ""
+    """`TRIMTAB_BASE_IMAGE`: what functions sit on that name no base image. Default: `python:X.Y-slim`."""
 
     @property
     def run(self) -> Path:
@@ -47,6 +51,8 @@ def settings(environ: Mapping[str, str] = os.environ) -> Settings:
         max_replicas=_number(environ, "TRIMTAB_MAX_REPLICAS", 16, low=1, high=1000),
         broker_port=_number(environ, "TRIMTAB_BROKER_PORT", 0, low=0, high=65535),
         cache_bytes=_number(environ, "TRIMTAB_CACHE_SIZE", 10 * 1024, low=1, high=2**30) * 2**20,
+        registry=environ.get("TRIMTAB_REGISTRY", "").strip("/ "),
+        base_image=environ.get("TRIMTAB_BASE_IMAGE", "").strip(),
     )
 
 

@@ -47,14 +47,29 @@ def build(request: BuildRequest, progress: Progress = silent) -> Built:
     raise AssertionError("unreachable")
 
 
+def imaged(function: Function, progress: Progress = silent) -> tuple[Function, Built | None]:
+    """Give `function` with an image to run, for targets that run nothing else: its own, or one that is built and pushed.
+
+    What is built goes below `TRIMTAB_REGISTRY`, and is named by digest. Errors: as `build`.
+    """
+    if function.spec.build.image:
+        return function, None
+    built = build(BuildRequest(function=function), progress)
+    spec = msgspec.structs.replace(
+        function.spec, build=msgspec.structs.replace(function.spec.build, image=built.reference)
+    )
+    return msgspec.structs.replace(function, spec=spec), built
+
+
 class _Build:
     """One try."""
 
     def __init__(self, request: BuildRequest, progress: Progress, notes: list[str]) -> None:
-        here = settings()
+        self.here = here = settings()
         self.request, self.show, self.notes = request, progress, list(notes)
         self.steps: list[Step] = []
-        self.destination = destination(request)
+        self.name = named(request, here.registry)
+        self.destination = destination(request, self.name)
         self.cache = Cache(here.home / "cache", here.cache_bytes)
         self.locks = here.home / "cache" / "locks"
 
@@ -97,8 +112,9 @@ class _Build:
 
     def _bases(self, function: Function, declared: Declared) -> list[Base]:
         wanted = function.spec.build
-        python = wanted.python or (None if wanted.base_image else bases.running())
-        image = wanted.base_image or bases.default_image(wanted.python)
+        image = wanted.base_image or self.here.base_image
+        python = wanted.python or (None if image else bases.running())
+        image = image or bases.default_image(wanted.python)
         with self._timed("base") as step:
             source = open_source(image, self.cache, insecure=self.request.insecure)
             found = bases.read(source, platforms(self.request, self.destination), python, self.cache)
@@ -136,7 +152,7 @@ class _Build:
         return step.done
 
     def _built(self, whole: Bundle, found: list[Base], uploaded: int) -> Built:
-        name = parse(named(self.request))
+        name = parse(self.name)
         base = found[0]
         at = base.source.reference.at(base.digest) if base.source.reference else f"{base.name}@{base.digest}"
         return Built(

@@ -19,7 +19,9 @@ WORKER = Path(__file__).with_name("pyc_worker.py")
 Job = tuple[str, str, str, bool]
 """What the worker takes: source, name in the image, .pyc to write, whether the source is compared at import."""
 
-_BATCH = 16
+_BATCH = 32
+_TESTS = frozenset({"tests", "test"})
+"""Folders whose modules no function imports: the half of all modules in scientific libraries."""
 _LEAST = 64
 """Modules from which on a second process pays."""
 
@@ -32,7 +34,7 @@ def compiled(
     `scratch` is an empty folder that lives as long as the result. With `checked` the source is compared at import
     (PEP 552), for code that somebody may mount over; libraries are trusted, and load faster. Errors: BuildError.
     """
-    modules = {name: content for name, content in sorted(entries.items()) if name.endswith(".py")}
+    modules = {name: content for name, content in sorted(entries.items()) if _is_module(name)}
     if interpreter is None or not modules:
         return dict(entries)
     jobs: dict[str, Job] = {}
@@ -48,7 +50,9 @@ def compiled(
 
 def identity(interpreter: Interpreter | None) -> str:
     """Name what decides the .pyc files beside their sources: a part of a layer's key."""
-    return f"pyc {interpreter.version} {interpreter.tag} batches of {_BATCH}" if interpreter else "no pyc"
+    return (
+        f"pyc {interpreter.version} {interpreter.tag} without tests, batches of {_BATCH}" if interpreter else "no pyc"
+    )
 
 
 def missing_note(python: str) -> str:
@@ -57,6 +61,10 @@ def missing_note(python: str) -> str:
         f"There is no CPython {python} on this machine, so the image holds sources only and each cold start compiles"
         f" them; `uv python install {python}` gives one, and a build then adds the .pyc files."
     )
+
+
+def _is_module(name: str) -> bool:
+    return name.endswith(".py") and _TESTS.isdisjoint(PurePosixPath(name).parts)
 
 
 def _cached_name(name: str, tag: str) -> str:
