@@ -15,7 +15,7 @@ from trimtab.builder.image import base as bases
 from trimtab.builder.image.base import Base
 from trimtab.builder.image.bundle import Bundle, bundle
 from trimtab.builder.image.source import open_source
-from trimtab.builder.layers import interpreter, pyc
+from trimtab.builder.layers import interpreter, pyc, runtime
 from trimtab.builder.layers.makers import Makers
 from trimtab.builder.registry import parse
 from trimtab.builder.request import BuildRequest, destination, named, platforms
@@ -70,7 +70,7 @@ class _Build:
         self.steps: list[Step] = []
         self.name = named(request, here.registry)
         self.destination = destination(request, self.name)
-        self.cache = Cache(here.home / "cache", here.cache_bytes)
+        self.cache = Cache(here.home / "cache", here.cache_size * 2**20)
         self.locks = here.home / "cache" / "locks"
 
     def run(self) -> Built:
@@ -187,5 +187,5 @@ class _Build:
 
 def _declared(function: Function, code: Code) -> Declared:
     """Give what the description and the source require together."""
-    lines = list(dict.fromkeys([*function.spec.build.requirements, *code.requirements.lines]))
+    lines = runtime.without_itself([*function.spec.build.requirements, *code.requirements.lines])
     return msgspec.structs.replace(code.requirements, lines=lines)

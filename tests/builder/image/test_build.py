@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -376,3 +377,47 @@ def test_nothing_is_left_in_the_temporary_folder(make: Make, tmp_path: Path, mon
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     make("hello:1", code=HELLO + "# fresh\n", layout=tmp_path / "layout")
     assert list(scratch.iterdir()) == []
+
+
+def test_trimtab_among_the_requirements_is_the_one_that_is_here(make: Make, tmp_path: Path) -> None:
+    built = make("hello:1", requirements=["trimtab[redis]>=0.1"], layout=tmp_path / "layout")
+    packages = [package.name for package in built.platforms[0].packages]
+    assert "redis" in packages
+    assert "trimtab" not in packages
+
+
+def test_a_git_reference_is_named_without_its_credentials(make: Make, tmp_path: Path) -> None:
+    from trimtab.builder.image.labels import _public
+
+    assert _public("https://ada:token@example.com/a.git") == "https://example.com/a.git"
+    assert _public("/home/ada/secret project") == ""
+    assert _public("file:///home/ada/project") == ""
+
+
+def test_a_wheel_beside_the_code_gives_the_same_layer_wherever_and_whenever_it_was_made(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uv notes in what it installs from a file where that lay, and of what time it was."""
+    digests = set()
+    for name, moment in (("one", 1_000_000_000), ("two", 1_700_000_000)):
+        code = tmp_path / name
+        (code / "wheels").mkdir(parents=True)
+        (code / "handler.py").write_text(HELLO)
+        (code / "requirements.txt").write_text("./wheels/tinything-1.0-py3-none-any.whl\n")
+        wheel = code / "wheels" / "tinything-1.0-py3-none-any.whl"
+        about = "tinything-1.0.dist-info"
+        with zipfile.ZipFile(wheel, "w") as archive:
+            for file, text in {
+                "tinything.py": "answer = 42\n",
+                f"{about}/METADATA": "Metadata-Version: 2.1\nName: tinything\nVersion: 1.0\n",
+                f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+                f"{about}/RECORD": f"tinything.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n",
+            }.items():
+                archive.writestr(zipfile.ZipInfo(file), text)
+        os.utime(wheel, (moment, moment))
+        monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path / f"home {name}"))
+        built = make("hello:1", code, handler="handler", layout=tmp_path / f"layout {name}")
+        digests.add(layers(built)["dependencies"].digest)
+        found = names(tmp_path / f"layout {name}", layers(built)["dependencies"])
+        assert not [each for each in found if each.endswith((".json", "direct_url"))]
+    assert len(digests) == 1
