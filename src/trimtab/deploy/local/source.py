@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from trimtab.builder.abc import Code, Content, Declared, is_executable
-from trimtab.builder.requirements.imports import propose
+from trimtab.builder.requirements.imports import GUESS, propose
 from trimtab.builder.requirements.python import check_python
 from trimtab.builder.source import applied, read_function
 from trimtab.errors import SpecError
@@ -164,4 +164,4 @@ def beside(origin: Source, traceback: str) -> str:
     if origin.path is not None and Path(origin.path).is_file() and neighbour.exists():
         return f". {neighbour.name} lies beside {Path(origin.path).name}: deploy the folder to take both"
     distribution, reason = propose(found[1])
-    return f". To have {found[1]!r}, require {distribution} ({reason})"
+    return "" if reason == GUESS else f". To have {found[1]!r}, require {distribution} ({reason})"
