@@ -21,6 +21,7 @@ SESSIONS = [
     "docs/artifacts.md",
     "docs/builder.md",
     "docs/drift-multivariate.md",
+    "docs/drift.md",
     "docs/getting-started.md",
     "docs/handlers.md",
     "docs/local-target.md",

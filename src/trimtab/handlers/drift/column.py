@@ -118,8 +118,10 @@ class Numeric:
         if not len(values):
             return None
         with np.errstate(over="ignore", invalid="ignore"):
-            std = float(values.std(ddof=1)) if len(values) > 1 else None
-            return float(values.mean()), std, float(values[0]), float(values[-1])
+            mean, std = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan
+        if not np.isfinite(mean):  # the sum is beyond float64, the mean is not
+            mean = float((values / len(values)).sum())
+        return mean, std if np.isfinite(std) else None, float(values[0]), float(values[-1])
 
     @cached_property
     def levelled(self) -> Categorical:
