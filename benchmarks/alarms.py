@@ -87,21 +87,16 @@ class _Feature:
 def rows(effort: Effort) -> list[Row]:
     """Simulate. With little effort there are fewer windows, and the shares mean less."""
     windows = WINDOWS if effort.rounds > 1 else 10
-    found = []
-    for size in SIZES:
-        for words, alarms in _simulated(size, windows).items():
-            found += [_row(size, words, alarms, peer, windows) for peer in RULES]
-    return found
+    return [_row(size, words, alarms, windows) for size in SIZES for words, alarms in _simulated(size, windows).items()]
 
 
-def _row(size: int, words: str, alarms: dict[str, float], peer: str, windows: int) -> Row:
+def _row(size: int, words: str, alarms: dict[str, float], windows: int) -> Row:
     limits = {"no drift": 0.4, "1 of 40 moved by 1 sd": 99.0 if size > min(SIZES) else None}
     return Row(
         what=f"alarms in {windows:,} windows of {size:,} rows, {words}",
         unit="%",
         ours=[alarms["ours"]],
-        beside=peer,
-        theirs=[alarms[peer]],
+        beside="; ".join(f"{peer}: {alarms[peer]:g} %" for peer in RULES),
         must=limits.get(words),
         bound="at most" if words == "no drift" else "at least",
     )

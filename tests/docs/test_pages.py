@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 SESSIONS = [
     "README.md",
     "docs/drift-multivariate.md",
+    "docs/drift.md",
     "docs/getting-started.md",
     "docs/handlers.md",
     "docs/local-target.md",
