@@ -31,6 +31,7 @@ SECTIONS = {
         "publish": f"{_HERE}.events:publish",
         "trigger": f"{_HERE}.trigger:trigger",
         "dead": f"{_HERE}.dead:dead",
+        "consume": f"{_HERE}.consume:consume",
     },
     "Without a target": {
         "serve": f"{_HERE}.serve:serve",

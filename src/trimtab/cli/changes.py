@@ -11,8 +11,9 @@ import click
 from msgspec import Struct
 from msgspec.structs import replace
 
-from trimtab.spec import CronTrigger, EnvVar, EventTrigger, Function, FunctionSpec, Sink, Trigger
+from trimtab.spec import CronTrigger, EnvVar, EventTrigger, Function, FunctionSpec, Sink, StreamTrigger, Trigger
 from trimtab.spec.scalars import as_label
+from trimtab.spec.stream import is_stream_url
 
 
 class Changes(Struct, frozen=True, kw_only=True):
@@ -29,6 +30,7 @@ class Changes(Struct, frozen=True, kw_only=True):
     timezone: str | None = None
     on: tuple[str, ...] = ()
     filter: tuple[str, ...] = ()
+    stream: tuple[str, ...] = ()
     sink: str | None = None
 
     def apply(self, function: Function) -> Function:
@@ -72,7 +74,8 @@ class Changes(Struct, frozen=True, kw_only=True):
         crons = [CronTrigger(name=names.new("cron"), schedule=text, timezone=zone) for text in self.cron]
         ons = [_exact(text, names) for text in self.on]
         selects = [EventTrigger(name=names.new("filter"), filters=[{"cesql": text}]) for text in self.filter]
-        return [*crons, *ons, *selects]
+        streams = [StreamTrigger(name=names.new("stream"), url=text) for text in self.stream]
+        return [*crons, *ons, *selects, *streams]
 
 
 class Names:
@@ -106,6 +109,8 @@ def _exact(text: str, names: Names) -> EventTrigger:
 
 
 def _sink(text: str) -> Sink:
+    if is_stream_url(text):
+        return Sink(stream=text)
     return Sink(uri=text) if re.match(r"https?://", text) else Sink(broker=text)
 
 

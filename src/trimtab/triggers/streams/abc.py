@@ -24,15 +24,19 @@ from typing import Any, ClassVar
 
 from msgspec import Struct, field
 
-from trimtab.errors import TargetError
+from trimtab.errors import StreamError, Unsupported
 
-
-class StreamError(TargetError):
-    """The broker could not do what was asked: open again, later. Never says a password."""
-
-
-class Unsupported(TargetError):
-    """This kind of stream cannot do it at all (replay, on a queue)."""
+__all__ = [
+    "Lag",
+    "Message",
+    "Options",
+    "Publisher",
+    "Record",
+    "Start",
+    "Stream",
+    "StreamError",
+    "Unsupported",
+]
 
 
 class Message(Struct, kw_only=True):
@@ -99,6 +103,10 @@ class Options(Struct, frozen=True, kw_only=True):
     """Whether it is worth waiting for messages that are about to be lent again, so that newer ones do not overtake."""
 
 
+def _nobody(_: str) -> None:
+    """Hear of a lost partition where nobody holds anything."""
+
+
 class Stream(ABC):
     """One consumer of one group of one stream. Belongs to one event loop; methods are not called concurrently, except
     that `ack`, `nack` and `extend` may be while `receive` waits.
@@ -111,7 +119,7 @@ class Stream(ABC):
     """Whether what we hold is still ours after `close` and `open`: tokens go on to be valid, and a message that is lent a
     second time is one that we hold already, or one that we never saw."""
 
-    lost: Callable[[str], None]
+    lost: Callable[[str], None] = staticmethod(_nobody)
     """Called with a partition that has another owner now; the consumer sets it."""
 
     @abstractmethod
