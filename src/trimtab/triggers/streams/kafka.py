@@ -48,15 +48,18 @@ class KafkaStream(Stream, ConsumerRebalanceListener):  # type: ignore[misc]  # t
         self._offsets, self._new = {}, set()
         async with _translated():
             await _ensure(self._url)
+            session = max(_SHORTEST_SESSION_MS, round(self._options.lease * 1000))
             self._consumer = AIOKafkaConsumer(
                 group_id=self._url.group,
                 group_instance_id=self._options.consumer,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 max_poll_interval_ms=_DAY_MS,
-                session_timeout_ms=max(_SHORTEST_SESSION_MS, round(self._options.lease * 1000)),
+                session_timeout_ms=session,
+                rebalance_timeout_ms=session,
                 heartbeat_interval_ms=max(1000, round(self._options.lease * 1000 / 10)),
-                **_settings(self._url),
+                # A broker may hold a join for as long as a rebalance takes.
+                **{**_settings(self._url), "request_timeout_ms": session + round(_TIMEOUT * 1000)},
             )
             await self._consumer.start()
             self._consumer.subscribe([self._url.stream], listener=self)

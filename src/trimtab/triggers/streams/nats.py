@@ -236,6 +236,8 @@ async def _connect(url: StreamUrl) -> Client:
         connect_timeout=5,
         # The consumer opens again by itself, and knows then what it may have missed.
         allow_reconnect=False,
+        max_reconnect_attempts=1,
+        reconnect_time_wait=0.1,
         error_cb=quiet,
         **more,
     )
