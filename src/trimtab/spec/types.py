@@ -317,7 +317,8 @@ class StreamTrigger(Base, tag="stream", tag_field="kind"):
     lease: Duration = "30s"
     """How long the messages of a consumer that is gone stay its own, where the broker does not see that it is gone."""
     retry: Retry = field(default_factory=Retry)
-    """How a failed call is repeated. `deadLetter` may also be the name of a stream of the same broker."""
+    """How a failed call is repeated. `deadLetter` may also be a stream of the same broker, by its name, or an embedded one
+    (`local:NAME`)."""
     consumers: Consumers = field(default_factory=Consumers)
     """How many processes take the messages, on a cluster."""
     disabled: bool = False

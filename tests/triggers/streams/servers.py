@@ -145,6 +145,7 @@ class Nats(Server):
 
 class RabbitMQ(Server):
     name, kind, program = "rabbitmq-server", "rabbitmq", "rabbitmq-server"
+    ordered = False
     replays = False
 
     def __init__(self, folder: Path) -> None:

@@ -23,6 +23,7 @@ import pytest
 from tests.triggers.streams.servers import SERVERS, Proxy, Server, free_port
 
 from trimtab.errors import StreamError
+from trimtab.spec.stream import parse
 from trimtab.triggers.streams.abc import Options, Record, Start
 from trimtab.triggers.streams.backends import open_publisher, open_stream
 from trimtab.triggers.streams.cloudevent import to_event
@@ -34,6 +35,7 @@ CHUNK = 500
 ROUNDS = 10
 LEASE = "2s"
 WITHIN = 100.0
+LOCAL_DEAD = "local:chaos-dead"
 FUNCTION = """
 import os
 from trimtab import PermanentError
@@ -216,7 +218,10 @@ async def _publish(url: Any, home: Path) -> None:
 def _grouped(url: Any, group: str) -> Any:
     from msgspec.structs import replace
 
-    return replace(url.named(dead_name(url)), group=group)
+    # An MQTT broker keeps nothing that nobody subscribes to, so there the embedded stream takes the letters.
+    return (
+        parse(f"{LOCAL_DEAD}?group={group}") if url.kind == "mqtt" else replace(url.named(dead_name(url)), group=group)
+    )
 
 
 def _consume(server: Server, port: int, watch: int, proxy: Proxy) -> list[str]:
@@ -232,11 +237,12 @@ def _consume(server: Server, port: int, watch: int, proxy: Proxy) -> list[str]:
         if url.kind == "local"
         else f"{url.scheme}://{login}{url.hosts[0]}{'/0' if url.kind == 'redis' else ''}"
     )
+    dead = ["--dead-letter", LOCAL_DEAD] if url.kind == "mqtt" else []
     lease = "6s" if server.kind == "kafka" else LEASE
     return [
         "consume", place + options, "--to", f"http://127.0.0.1:{port}", "--batch", "50", "--concurrency", "4",
         "--start", "earliest", "--lease", lease, "--consumer", "chaos", "--attempts", "20",
-        "--host", "127.0.0.1", "--port", str(watch), "--timeout", "30s",
+        "--host", "127.0.0.1", "--port", str(watch), "--timeout", "30s", *dead,
     ]  # fmt: skip
 
 

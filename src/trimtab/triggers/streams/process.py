@@ -16,7 +16,7 @@ import uvloop
 
 from trimtab.errors import TrimtabError
 from trimtab.runtime.client import Client
-from trimtab.spec.stream import StreamUrl
+from trimtab.spec.stream import StreamUrl, parse
 from trimtab.triggers.streams.abc import Stream
 from trimtab.triggers.streams.backends import open_publisher, open_stream
 from trimtab.triggers.streams.channel import Channel, Orders
@@ -55,10 +55,11 @@ class Allowance:
 
 
 def graves(url: StreamUrl, letters: str, home: Path, client: Client, timeout: float) -> SinkDead | StreamDead:
-    """Give the place that `retry.deadLetter` names. Errors: TargetError (a missing extra)."""
+    """Give the place that `retry.deadLetter` names: a URL, an embedded stream, or one of the same broker. Errors: TargetError (a missing extra)."""
     if "://" in letters:
         return SinkDead(client, letters, timeout)
-    return StreamDead(open_publisher(url.named(letters), home))
+    place = parse(letters, "deadLetter") if letters.startswith("local:") else url.named(letters)
+    return StreamDead(open_publisher(place, home))
 
 
 async def main() -> None:

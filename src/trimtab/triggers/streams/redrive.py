@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from trimtab.errors import EventError
-from trimtab.spec.stream import StreamUrl
+from trimtab.spec.stream import StreamUrl, parse
 from trimtab.triggers.streams.abc import Message, Options, Publisher, Record, Start, Stream
 from trimtab.triggers.streams.backends import open_publisher, open_stream
 from trimtab.triggers.streams.cloudevent import to_event, to_record
@@ -30,7 +30,8 @@ def dead_name(url: StreamUrl) -> str:
 
 def redrive_all(plan: Plan, home: Path) -> int:
     """Put the dead letters of a plan's stream back into it. Errors: StreamError."""
-    letters = plan.url.named(plan.policy.dead_letter or dead_name(plan.url))
+    name = plan.policy.dead_letter or dead_name(plan.url)
+    letters = parse(name, "deadLetter") if name.startswith("local:") else plan.url.named(name)
 
     async def move() -> int:
         stream, to = open_stream(replace(letters, group=GROUP), OPTIONS, home), open_publisher(plan.url, home)
