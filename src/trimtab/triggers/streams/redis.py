@@ -26,7 +26,8 @@ from trimtab.triggers.streams.abc import Lag, Message, Options, Publisher, Recor
 
 DATA, KEY = "data", "key"
 """The fields of an entry that hold body and key. An entry without `data` is an object, and its fields are the members."""
-_HEADERS = ("ce-", "content-type", "traceparent")
+_DATA, _KEY = DATA.encode(), KEY.encode()
+_HEADERS = (b"ce-", b"content-type", b"traceparent")
 _CLAIMED = 500
 _TIMEOUT = 10.0
 
@@ -270,16 +271,19 @@ async def _translated() -> AsyncIterator[None]:
 
 
 def _message(id: bytes, fields: dict[bytes, bytes], *, redelivered: bool) -> Message:
-    texts = {_text(name): value for name, value in fields.items()}
-    offset = _text(id)
-    key = texts.pop(KEY, None) if DATA in texts else texts.get(KEY)
-    headers = {name: _text(value) for name, value in texts.items() if name.startswith(_HEADERS)}
-    if DATA in texts:
-        body = texts[DATA]
-    elif headers.get("ce-specversion"):
-        body = b""
+    offset = id.decode()
+    if _DATA in fields:
+        body, key = fields[_DATA], fields.get(_KEY)
+        headers = {
+            name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
+            for name, value in fields.items()
+            if name.startswith(_HEADERS)
+        }
+    elif b"ce-specversion" in fields:
+        body, key = b"", fields.get(_KEY)
+        headers = {_text(name): _text(value) for name, value in fields.items() if name.startswith(_HEADERS)}
     else:
-        body = msgspec.json.encode({name: _text(value) for name, value in texts.items()})
+        body, key = msgspec.json.encode({_text(name): _text(value) for name, value in fields.items()}), fields.get(_KEY)
         headers = {"content-type": "application/json"}
     return Message(
         body=body,
