@@ -28,7 +28,7 @@ class Bench:
         self.name = f"s{os.getpid()}-{next(_numbers)}"
 
     def url(self, group: str = "g") -> StreamUrl:
-        return self.server.url(self.name, group)
+        return self.server.url(self.name, f"{self.name}-{group}")
 
     async def consumer(self, group: str = "g", **options: Any) -> Stream:
         # NATS lends again only after a lease; Tansu keeps who joins a group waiting for a session, which is that long.

@@ -92,7 +92,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """What every backend is told besides its address. Durations are seconds."""
 
     consumer: str = "trimtab"
-    """Our name in the group. After a restart under the same name, what was lent to it comes back at once."""
+    """Our name in the group. After a restart under the same name, what was lent to it comes back at once. Empty on Kafka: a
+    new member each time."""
     start: Start = field(default_factory=lambda: Start(at="latest"))
     """Where a group begins that does not exist yet."""
     prefetch: int = 100

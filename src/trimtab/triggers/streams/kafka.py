@@ -24,6 +24,8 @@ from trimtab.triggers.streams.abc import Lag, Message, Options, Publisher, Recor
 from trimtab.triggers.streams.offsets import Offsets
 
 _TIMEOUT = 10.0
+_LONGEST = 120.0
+"""Seconds after which a library that tries for ever is interrupted."""
 _DAY_MS = 86_400_000
 _SHORTEST_SESSION_MS = 6000
 """What brokers take at least (`group.min.session.timeout.ms`)."""
@@ -51,7 +53,7 @@ class KafkaStream(Stream, ConsumerRebalanceListener):  # type: ignore[misc]  # t
             session = max(_SHORTEST_SESSION_MS, round(self._options.lease * 1000))
             self._consumer = AIOKafkaConsumer(
                 group_id=self._url.group,
-                group_instance_id=self._options.consumer,
+                group_instance_id=self._options.consumer or None,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 max_poll_interval_ms=_DAY_MS,
@@ -241,7 +243,8 @@ async def _ensure(url: StreamUrl) -> None:
 @asynccontextmanager
 async def _translated() -> AsyncIterator[None]:
     try:
-        yield
+        async with asyncio.timeout(_LONGEST):
+            yield
     except (KafkaError, OSError, TimeoutError) as exc:
         raise StreamError(f"kafka: {type(exc).__name__}: {exc}") from exc
 
