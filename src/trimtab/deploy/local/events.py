@@ -25,6 +25,7 @@ from trimtab.triggers.abc import Subscription
 from trimtab.triggers.broker import Broker, Queue
 from trimtab.triggers.cron import CronScheduler
 from trimtab.triggers.filters import compile_filters
+from trimtab.triggers.streams.plan import start
 
 if TYPE_CHECKING:
     from trimtab.deploy.local.daemon import Daemon
@@ -271,6 +272,7 @@ class Events:
         trigger = self._trigger(arguments)
         if not isinstance(trigger, StreamTrigger):
             raise Conflict(f"{trigger.name!r} is no stream trigger; `trimtab dead redrive` delivers dead letters again")
+        start(arguments["start"])  # refuse what is none here, where the error keeps its kind
         await self.streams.seek(f"{arguments['function']}/{trigger.name}", arguments["start"])
 
     async def _add_trigger(self, arguments: dict[str, Any], progress: Progress) -> Any:

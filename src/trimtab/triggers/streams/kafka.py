@@ -121,7 +121,8 @@ class KafkaStream(Stream, ConsumerRebalanceListener):  # type: ignore[misc]  # t
             waiting = 0
             for partition in partitions:
                 if partition in self._offsets:
-                    waiting += max(0, ends[partition] - await self._consumer.position(partition))
+                    end = max(ends[partition], self._consumer.highwater(partition) or 0)
+                    waiting += max(0, end - await self._consumer.position(partition))
             return Lag(waiting=waiting, pending=sum(offsets.open for offsets in self._offsets.values()))
 
     async def seek(self, start: Start) -> None:
