@@ -19,6 +19,7 @@ SESSIONS = [
     "docs/handlers.md",
     "docs/local-target.md",
     "docs/moving.md",
+    "docs/streams.md",
     "docs/triggers.md",
 ]
 MOST_SKIPPED = 8

@@ -73,6 +73,10 @@ def check(function: Function) -> Function:
     _volumes(spec.volumes)
     names = {variable.name for variable in spec.env}
     _triggers(spec.triggers, names)
+    for index, trigger in enumerate(spec.triggers):
+        if spec.kind == "job" and isinstance(trigger, StreamTrigger) and trigger.batch > 1:
+            allowed = "1 while spec.kind is job: each message starts a run"
+            raise SpecError(f"spec.triggers[{index}].batch", trigger.batch, allowed)
     _sink(spec.sink, names)
     check_traffic(spec.traffic)
     return function

@@ -41,7 +41,7 @@ def consume(
     the environment's variable. At most --concurrency calls at a time (default: 10). What cannot be delivered goes to a
     stream of the same broker, <stream>-dead unless --dead-letter says otherwise; --redrive puts it back.
 
-    \\b
+    \b
     trimtab consume 'redis://host/0?stream=orders&group=g' --to http://127.0.0.1:8080/
     trimtab consume 'nats://$(TOKEN)@host?stream=ORDERS' --batch 100 --port 9090
     trimtab consume 'redis://host/0?stream=orders' --redrive
