@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from pathlib import Path
 
@@ -49,10 +50,12 @@ def redrive_all(plan: Plan, home: Path) -> int:
 async def redrive(letters: Stream, to: Publisher, source: str) -> int:
     """Move every dead letter to the stream `to`; a letter leaves its own only when it is there. Gives their number.
 
-    Errors: StreamError; what was moved until then is moved.
+    Those that die again meanwhile are left, where the broker says how many there were. Errors: StreamError; what was moved
+    until then is moved.
     """
-    count = 0
-    while messages := await letters.receive(_BATCH, _QUIET):
+    count, lag = 0, await letters.lag()
+    most = lag.waiting + lag.pending or math.inf
+    while count < most and (messages := await letters.receive(int(min(_BATCH, most - count)), _QUIET)):
         await to.publish([_record(message, source) for message in messages])
         await letters.ack(messages)
         count += len(messages)
