@@ -189,7 +189,11 @@ class Consumer:
 
     async def _measure(self) -> None:
         while True:
-            self.figures.lag = await self._stream.lag()
+            lag, before = await self._stream.lag(), self.figures.lag
+            self.figures.lag = lag
+            if lag.lost > before.lost:
+                text = "%s: %s threw %d messages away that the group never had: it is trimmed too early"
+                logger.error(text, self.plan.id, self.plan.url, lag.lost - before.lost)
             await asyncio.sleep(LAG_EVERY)
 
     async def _move(self, start: Start, done: asyncio.Future[None]) -> None:
