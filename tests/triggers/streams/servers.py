@@ -160,7 +160,8 @@ class RabbitMQ(Server):
         (folder / "enabled_plugins").write_text("[].\n")
 
     def command(self) -> list[str]:
-        return ["rabbitmq-server"]
+        # Debian's own `rabbitmq-server` changes to the user rabbitmq; what it wraps runs as anybody.
+        return [str(next(Path("/usr/lib/rabbitmq").glob("lib/rabbitmq_server-*/sbin/rabbitmq-server")))]
 
     def environ(self) -> dict[str, str]:
         folder = str(self.folder)
@@ -178,20 +179,6 @@ class RabbitMQ(Server):
             "RABBITMQ_LOG_BASE": f"{folder}/logs",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1",
         }
-
-    def command_line(self) -> str:
-        return "/usr/lib/rabbitmq/bin/rabbitmq-server"
-
-    def start(self) -> None:
-        self._program()
-        super().start()
-
-    def _program(self) -> None:
-        """Debian's wrapper changes to the user rabbitmq; what it wraps runs as anybody."""
-        found = sorted(Path("/usr/lib/rabbitmq").glob("lib/rabbitmq_server-*/sbin/rabbitmq-server"))
-        found += [Path("/usr/lib/rabbitmq/bin/rabbitmq-server")]
-        self._found = str(next(path for path in found if path.exists()))
-        self.command = lambda: [self._found]  # type: ignore[method-assign]
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         super().stop(number)

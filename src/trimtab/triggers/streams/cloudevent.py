@@ -13,9 +13,9 @@ from trimtab.errors import EventError
 from trimtab.events import Envelope, validate
 from trimtab.events.data import JSON, TEXT, valid_json
 from trimtab.events.jsonformat import decode_event
+from trimtab.runtime.event import MESSAGE
 from trimtab.triggers.streams.abc import Message, Record
 
-TYPE = "dev.trimtab.stream.message"
 _STRUCTURED = "application/cloudevents"
 _SOUND = frozenset({None, JSON, TEXT, "text/plain", "application/octet-stream"})
 _MARK = b'"specversion"'
@@ -37,7 +37,7 @@ def to_event(message: Message, source: str) -> Envelope:
         "specversion": "1.0",
         "id": message.position or identity(message),
         "source": source,
-        "type": TYPE,
+        "type": MESSAGE,
     }
     if message.time is not None:
         attributes["time"] = f"{datetime.fromtimestamp(message.time, UTC).isoformat()[:-6]}Z"

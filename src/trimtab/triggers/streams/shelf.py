@@ -14,9 +14,10 @@ from contextlib import asynccontextmanager
 
 from trimtab.errors import EventError
 from trimtab.events import Envelope
+from trimtab.runtime.event import MESSAGE
 from trimtab.triggers.broker.clock import Clock
 from trimtab.triggers.streams.abc import Message, Stream
-from trimtab.triggers.streams.cloudevent import TYPE, identity, to_event
+from trimtab.triggers.streams.cloudevent import identity, to_event
 from trimtab.triggers.streams.figures import Figures
 from trimtab.triggers.streams.lanes import Item, Lanes
 from trimtab.triggers.streams.outcome import GivenUp, letter
@@ -170,7 +171,7 @@ class Shelf:
             "specversion": "1.0",
             "id": message.position or identity(message),
             "source": self._source,
-            "type": TYPE,
+            "type": MESSAGE,
             "datacontenttype": "application/octet-stream",
         }
         item = Item(message, Envelope(attributes, message.body), None, now, self._epoch)
