@@ -32,7 +32,7 @@ Replies = Callable[[list[Envelope]], Awaitable[None]]
 
 PATIENCE = 0.25
 """Seconds after which a function without a free slot is asked again, should nobody say that one became free."""
-RECEIVE = 1.0
+RECEIVE = 0.5
 """Seconds that one wait for messages takes at most."""
 LAG_EVERY = 2.0
 PAUSES = (0.2, 5.0)
