@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trimtab.runtime.context import Context
     from trimtab.runtime.event import Event
     from trimtab.runtime.response import Response
-    from trimtab.spec import CronTrigger, EventTrigger, Function
+    from trimtab.spec import CronTrigger, EventTrigger, Function, StreamTrigger
 
 __all__ = [
     "CloudEvent",
@@ -39,6 +39,7 @@ __all__ = [
     "Project",
     "Response",
     "SpecError",
+    "StreamTrigger",
     "TemporaryError",
     "TrimtabError",
     "V2ModelServer",
@@ -75,7 +76,7 @@ _HOMES = {
     "trimtab.runtime.context": ("Context",),
     "trimtab.runtime.event": ("Event",),
     "trimtab.runtime.response": ("Response",),
-    "trimtab.spec": ("CronTrigger", "EventTrigger", "Function"),
+    "trimtab.spec": ("CronTrigger", "EventTrigger", "Function", "StreamTrigger"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

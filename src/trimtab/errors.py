@@ -20,6 +20,8 @@
         ├── DeployFailed        a revision never became ready; the previous one keeps serving
         ├── InvocationFailed    the function answered with an error status
         ├── RunFailed           a job's run failed or was cancelled
+        ├── StreamError         a stream's broker could not do what was asked: it is away, or refused
+        ├── Unsupported         this kind of stream cannot do it at all
         └── StoreError          a state file cannot be used: it is corrupt, from a newer version, or not writable
             └── StoreFull       the disk is full (or the store's limit is reached): free space, then try again
 
@@ -50,10 +52,12 @@ __all__ = [
     "SpecError",
     "StoreError",
     "StoreFull",
+    "StreamError",
     "TargetError",
     "TargetUnreachable",
     "TemporaryError",
     "TrimtabError",
+    "Unsupported",
 ]
 
 _LONGEST = 200  # characters of a value that a message shows
@@ -194,6 +198,14 @@ class RunFailed(TargetError):
     def __init__(self, message: str, run: Any = None) -> None:
         super().__init__(message)
         self.run = run
+
+
+class StreamError(TargetError):
+    """A stream's broker could not do what was asked. Whoever holds a connection opens it again; never says a password."""
+
+
+class Unsupported(TargetError):
+    """This kind of stream cannot do it at all (a replay, where what was acked is gone)."""
 
 
 class StoreError(TargetError):

@@ -29,6 +29,7 @@ SESSIONS = [
     "docs/moving.md",
     "docs/notebooks.md",
     "docs/serving.md",
+    "docs/streams.md",
     "docs/triggers.md",
 ]
 MOST_SKIPPED = 8

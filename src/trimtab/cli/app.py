@@ -38,6 +38,7 @@ SECTIONS = {
         "publish": f"{_HERE}.events:publish",
         "trigger": f"{_HERE}.trigger:trigger",
         "dead": f"{_HERE}.dead:dead",
+        "consume": f"{_HERE}.consume:consume",
     },
     "Without a target": {
         "build": f"{_HERE}.build:build",

@@ -11,10 +11,22 @@ import click
 from msgspec import Struct, ValidationError, convert
 from msgspec.structs import replace
 
-from trimtab.spec import CronTrigger, EnvVar, EventTrigger, Function, FunctionSpec, Model, Sink, Tracking, Trigger
+from trimtab.spec import (
+    CronTrigger,
+    EnvVar,
+    EventTrigger,
+    Function,
+    FunctionSpec,
+    Model,
+    Sink,
+    StreamTrigger,
+    Tracking,
+    Trigger,
+)
 from trimtab.spec.explain import explain
 from trimtab.spec.module import module_of
 from trimtab.spec.scalars import as_label
+from trimtab.spec.stream import is_stream_url
 
 
 class Changes(Struct, frozen=True, kw_only=True):
@@ -32,6 +44,7 @@ class Changes(Struct, frozen=True, kw_only=True):
     timezone: str | None = None
     on: tuple[str, ...] = ()
     filter: tuple[str, ...] = ()
+    stream: tuple[str, ...] = ()
     sink: str | None = None
     model: tuple[tuple[str, str], ...] = ()
     track: bool = False
@@ -87,7 +100,8 @@ class Changes(Struct, frozen=True, kw_only=True):
         crons = [CronTrigger(name=names.new("cron"), schedule=text, timezone=zone) for text in self.cron]
         ons = [_exact(text, names) for text in self.on]
         selects = [EventTrigger(name=names.new("filter"), filters=[{"cesql": text}]) for text in self.filter]
-        return [*crons, *ons, *selects]
+        streams = [StreamTrigger(name=names.new("stream"), url=text) for text in self.stream]
+        return [*crons, *ons, *selects, *streams]
 
 
 class Names:
@@ -129,6 +143,8 @@ def _model(key: str, path: str) -> Model:
 
 
 def _sink(text: str) -> Sink:
+    if is_stream_url(text):
+        return Sink(stream=text)
     return Sink(uri=text) if re.match(r"https?://", text) else Sink(broker=text)
 
 

@@ -74,13 +74,14 @@ class ModelChange(Struct, kw_only=True):
 
 
 class TriggerInfo(Struct, kw_only=True):
-    """A trigger as it stands. `config` is the spec's; `pending` counts events accepted and not yet delivered."""
+    """A trigger as it stands. `config` is the spec's; `pending` counts events accepted and not yet delivered, and
+    for a stream also what the broker still has (its lag). `broken`: a stream's broker is away, and `outcome` says why."""
 
     function: str
     name: str
-    kind: Literal["cron", "event"]
+    kind: Literal["cron", "event", "stream"]
     config: dict[str, Any]
-    state: Literal["active", "paused"] = "active"
+    state: Literal["active", "paused", "broken"] = "active"
     next: float | None = None
     last: float | None = None
     outcome: str | None = None

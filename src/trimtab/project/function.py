@@ -312,7 +312,7 @@ class FunctionHandle:
         return self
 
     def add_trigger(self, name: str, spec: Any) -> FunctionHandle:
-        """Add a trigger: `CronTrigger`, `EventTrigger`, a mapping with `kind`, or one of Nuclio's. Errors: SpecError."""
+        """Add a trigger: `CronTrigger`, `EventTrigger`, `StreamTrigger`, a mapping with `kind`, or one of Nuclio's. Errors: SpecError."""
         triggers.add(self.function.spec, name, spec)
         return self
 

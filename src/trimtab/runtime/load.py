@@ -1,12 +1,12 @@
 """Find a function's handler and say what kind it is.
 
-Supported: `handler(context, event)` (Nuclio), `handler(event)`, ASGI applications (a function of scope, receive and send,
+Supported: `handler(context, event)` (Nuclio), `handler(event)`, `handler(context, events: list)` for batches, ASGI applications (a function of scope, receive and send,
 a Starlette or FastAPI object), Knative's Python functions (`handle(scope, receive, send)`, or `new()` that gives an object
 with such a method and perhaps `start`, `stop`, `alive`, `ready`), and a class whose instances are called with (context, event) or
 (event). Each may be `def` or `async def`, and may yield to stream.
 
 Not supported: functions-framework's `f(request)`, whose request is Flask's, and of Nuclio what belongs to its cluster:
-`context.platform` (`call_function`, `explicit_ack`) and batches of events in one call.
+`context.platform` (`call_function`, `explicit_ack`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import importlib.util
 import inspect
 import linecache
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -47,6 +48,8 @@ class Loaded(Struct, kw_only=True):
     flavour: Literal["event", "asgi", "knative"]
     call: Callable[..., Any]
     arity: int = 2
+    batch: bool = False
+    """It takes a list of events, and gives a list of what became of each."""
     init: Callable[..., Any] | None = None
     instance: Any = None
     name: str = ""
@@ -208,8 +211,26 @@ def _classify(found: Any, name: str, module: ModuleType) -> Loaded:
     if len(parameters) not in (1, 2):
         wanted = "(context, event), (event) or (scope, receive, send)"
         raise NameMissing(f"{module.__name__}:{name} takes ({', '.join(parameters)}); a handler takes {wanted}")
-    raw = getattr(instance, "raw_body", False) is True
-    return Loaded(flavour="event", call=found, arity=len(parameters), init=init, instance=instance, name=name, raw=raw)
+    return Loaded(
+        flavour="event",
+        call=found,
+        arity=len(parameters),
+        batch=_takes_list(found, parameters[-1]),
+        init=init,
+        instance=instance,
+        name=name,
+        raw=getattr(instance, "raw_body", False) is True,
+    )
+
+
+def _takes_list(found: Any, parameter: str) -> bool:
+    """Tell a handler of batches: its event's parameter is called `events`, or is annotated as a list."""
+    try:
+        annotation = inspect.signature(found).parameters[parameter].annotation
+    except (TypeError, ValueError, KeyError):
+        return False
+    text = annotation if isinstance(annotation, str) else str(getattr(annotation, "__name__", annotation))
+    return parameter == "events" or bool(re.match(r"(typing\.)?(list|List|Sequence)\b", text))
 
 
 def _make(factory: Callable[[], Any], module: ModuleType, name: str) -> Any:

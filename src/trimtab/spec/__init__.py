@@ -6,6 +6,7 @@ from trimtab.spec.retrain import Retrain
 from trimtab.spec.types import (
     API_VERSION,
     Build,
+    Consumers,
     CronTrigger,
     EnvSource,
     EnvVar,
@@ -23,6 +24,7 @@ from trimtab.spec.types import (
     Scheduling,
     Sink,
     Source,
+    StreamTrigger,
     Timeouts,
     Tracking,
     TrafficTarget,
@@ -34,6 +36,7 @@ from trimtab.spec.types import (
 __all__ = [
     "API_VERSION",
     "Build",
+    "Consumers",
     "CronTrigger",
     "EnvSource",
     "EnvVar",
@@ -53,6 +56,7 @@ __all__ = [
     "Scheduling",
     "Sink",
     "Source",
+    "StreamTrigger",
     "Timeouts",
     "Tracking",
     "TrafficTarget",

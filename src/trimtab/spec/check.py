@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
 from trimtab.errors import SpecError
@@ -15,10 +15,12 @@ from trimtab.spec.hint import NOTHING
 from trimtab.spec.load import from_dict
 from trimtab.spec.loop import check_retrain
 from trimtab.spec.plain import join, plain
-from trimtab.spec.quantity import duration
+from trimtab.spec.quantity import duration, seconds
 from trimtab.spec.scalars import LABEL
 from trimtab.spec.schedule import check_schedule, check_zone
 from trimtab.spec.serving import check_serving
+from trimtab.spec.stream import masked, references
+from trimtab.spec.stream import parse as parse_stream
 from trimtab.spec.types import (
     CronTrigger,
     EnvVar,
@@ -28,6 +30,7 @@ from trimtab.spec.types import (
     Metadata,
     Scale,
     Sink,
+    StreamTrigger,
     TrafficTarget,
     Trigger,
     Volume,
@@ -70,8 +73,13 @@ def check(function: Function) -> Function:
     check_timeouts(spec.timeouts)
     check_limits(spec.limits, spec.scale)
     _volumes(spec.volumes)
-    _triggers(spec.triggers)
-    _sink(spec.sink)
+    names = {variable.name for variable in spec.env}
+    _triggers(spec.triggers, names)
+    for index, trigger in enumerate(spec.triggers):
+        if spec.kind == "job" and isinstance(trigger, StreamTrigger) and trigger.batch > 1:
+            allowed = "1 while spec.kind is job: each message starts a run"
+            raise SpecError(f"spec.triggers[{index}].batch", trigger.batch, allowed)
+    _sink(spec.sink, names)
     check_serving(spec)
     check_traffic(spec.traffic)
     check_retrain(spec)
@@ -179,16 +187,20 @@ def _volumes(volumes: list[Volume]) -> None:
     _unique((volume.mount_path for volume in volumes), "spec.volumes", "mountPath", "volume")
 
 
-def _triggers(triggers: list[Trigger]) -> None:
+def _triggers(triggers: list[Trigger], names: Collection[str]) -> None:
     for index, trigger in enumerate(triggers):
         path = f"spec.triggers[{index}]"
         check_retry(trigger.retry, f"{path}.retry")
-        if trigger.retry.dead_letter is not None:
+        if trigger.retry.dead_letter is not None and not (
+            isinstance(trigger, StreamTrigger) and "://" not in trigger.retry.dead_letter
+        ):
             _url(trigger.retry.dead_letter, f"{path}.retry.deadLetter")
         if isinstance(trigger, CronTrigger):
             _cron(trigger, path)
-        else:
+        elif isinstance(trigger, EventTrigger):
             _event(trigger, path)
+        else:
+            _stream(trigger, path, names)
     _unique((trigger.name for trigger in triggers), "spec.triggers", "name", "trigger")
 
 
@@ -209,12 +221,43 @@ def _event(trigger: EventTrigger, path: str) -> None:
     trigger.deduplicate = duration(trigger.deduplicate, f"{path}.deduplicate")
 
 
-def _sink(sink: Sink | None) -> None:
+def _stream(trigger: StreamTrigger, path: str, names: Collection[str]) -> None:
+    _stream_url(trigger.url, f"{path}.url", names)
+    if not trigger.path.startswith("/"):
+        raise SpecError(f"{path}.path", trigger.path, "a path that starts with '/'")
+    if not re.fullmatch(r"latest|earliest|[0-9][0-9A-Za-z:.+-]*", trigger.start):
+        allowed = "latest, earliest, a time such as '2026-01-01T00:00:00Z', or an offset"
+        raise SpecError(f"{path}.start", trigger.start, allowed)
+    trigger.wait = duration(trigger.wait, f"{path}.wait")
+    trigger.lease = duration(trigger.lease, f"{path}.lease")
+    if seconds(trigger.lease, f"{path}.lease") < 1:
+        raise SpecError(f"{path}.lease", trigger.lease, "at least 1s")
+    if trigger.consumers.min > trigger.consumers.max:
+        raise SpecError(
+            f"{path}.consumers.min", trigger.consumers.min, f"at most max, which is {trigger.consumers.max}"
+        )
+
+
+def _stream_url(text: str, path: str, names: Collection[str]) -> None:
+    url = parse_stream(text, path)
+    if url.secret:
+        hint = "Write $(NAME) in its place, and let NAME be a variable in spec.env, from a secret"
+        raise SpecError(path, masked(text), "a URL without a password in it", hint=hint)
+    for name in references(text):
+        if name not in names:
+            raise SpecError(
+                path, f"$({name})", f"a variable of spec.env: {', '.join(sorted(names)) or 'there is none'}"
+            )
+
+
+def _sink(sink: Sink | None, names: Collection[str]) -> None:
     if sink is None:
         return
-    if (sink.broker is None) == (sink.uri is None):
-        found = NOTHING if sink.uri is None else "broker and uri"
-        raise SpecError("spec.sink", found, "exactly one of broker and uri")
+    given = [name for name in ("broker", "stream", "uri") if getattr(sink, name) is not None]
+    if len(given) != 1:
+        raise SpecError("spec.sink", " and ".join(given) or NOTHING, "exactly one of broker, stream and uri")
+    if sink.stream is not None:
+        _stream_url(sink.stream, "spec.sink.stream", names)
     if sink.uri is not None:
         _url(sink.uri, "spec.sink.uri")
     if sink.broker is not None and not re.search(LABEL, sink.broker):

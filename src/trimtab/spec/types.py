@@ -236,7 +236,7 @@ class Retry(Base):
     timeout: Duration | None = None
     """Of one try. Without it: the function's request timeout."""
     dead_letter: str | None = None
-    """Where events go that cannot be delivered: a URL. Without it: the broker's own dead letters."""
+    """Where events go that cannot be delivered: a URL. Without it: our own dead letters (`trimtab dead`)."""
 
 
 class CronTrigger(Base, tag="cron", tag_field="kind"):
@@ -281,14 +281,58 @@ class EventTrigger(Base, tag="event", tag_field="kind"):
     """Keep the trigger, and deliver nothing to it."""
 
 
-Trigger = CronTrigger | EventTrigger
+class Consumers(Base):
+    """How many processes take a stream's messages on a cluster. This machine runs one for each trigger."""
+
+    min: Count = 0
+    """At least so many."""
+    max: Positive = 1
+    """At most so many. With more than one there is no order across them, except on Kafka (by partition)."""
+    lag: Positive = 100
+    """Messages waiting for each of them before another is started."""
+
+
+class StreamTrigger(Base, tag="stream", tag_field="kind"):
+    """Calls the function with the messages of a stream: Redis, NATS JetStream, Kafka, RabbitMQ, MQTT 5, or our own."""
+
+    name: Label
+    """The trigger's name, which no other trigger of the function has."""
+    url: str
+    """The stream, such as `redis://host/0?stream=orders&group=g`. A password is `$(NAME)`, and NAME one of `spec.env`.
+    Without a group, it is the function's name and the trigger's."""
+    path: str = "/"
+    """The path of the function that messages are sent to."""
+    batch: Annotated[int, Meta(ge=1, le=10000)] = 1
+    """Messages in one call at most."""
+    wait: Duration = "0s"
+    """How long the first message of a batch waits for others. 0 = a batch is what is there."""
+    concurrency: Count = 0
+    """Calls at a time at most. 0 = as many as the function has free slots."""
+    order: Literal["key", "partition", "none"] = "key"
+    """Which messages wait for one another: those of one key (those without a key do not), of one partition, or none."""
+    start: str = "latest"
+    """Where a new group begins: `latest`, `earliest`, a time (RFC 3339) or an offset."""
+    lease: Duration = "30s"
+    """How long the messages of a consumer that is gone stay its own, where the broker does not see that it is gone."""
+    retry: Retry = field(default_factory=Retry)
+    """How a failed call is repeated. `deadLetter` may also be a stream of the same broker, by its name, or an embedded one
+    (`local:NAME`)."""
+    consumers: Consumers = field(default_factory=Consumers)
+    """How many processes take the messages, on a cluster."""
+    disabled: bool = False
+    """Keep the trigger, and take nothing for it."""
+
+
+Trigger = CronTrigger | EventTrigger | StreamTrigger
 
 
 class Sink(Base):
-    """Where `context.emit` and monitoring records go (K_SINK): exactly one of `broker` and `uri`."""
+    """Where `context.emit` and monitoring records go (K_SINK): exactly one of `broker`, `stream` and `uri`."""
 
     broker: str | None = None
     """A broker's name."""
+    stream: str | None = None
+    """A stream's URL, as in a stream trigger. The machine's daemon puts the events there."""
     uri: str | None = None
     """An http or https URL."""
     extensions: dict[str, str] = {}

@@ -148,7 +148,7 @@ class Machine:
             body_limit=size(spec.limits.body),
             drain=seconds(spec.timeouts.drain),
             workers=spec.scale.workers,
-            sink=self.sink(spec.sink),
+            sink=self.sink(spec.sink, revision.function),
             overrides=spec.sink.extensions if spec.sink else {},
             spool=str(self.settings.home / "spool" / revision.function),
             **(self._serving(revision) if spec.kind == "serving" else {}),
@@ -175,10 +175,12 @@ class Machine:
         """The documents there."""
         return open_documents(self.state_url)
 
-    def sink(self, sink: Sink | None) -> str | None:
-        """Resolve a sink to the URL that `K_SINK` holds."""
+    def sink(self, sink: Sink | None, function: str) -> str | None:
+        """Resolve a function's sink to the URL that `K_SINK` holds; a stream's credentials stay with the daemon."""
         if sink is None:
             return None
+        if sink.stream is not None:
+            return f"{self.broker_url}/-/sinks/{function}"
         return sink.uri or f"{self.broker_url}/{sink.broker}"
 
     def environ(self, variables: list[EnvVar]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from trimtab.deploy.abc import (
 )
 from trimtab.deploy.local import control, logs
 from trimtab.errors import SpecError, TargetError, TargetUnreachable
-from trimtab.spec import Function, Model, TrafficTarget
+from trimtab.spec import Function, Model, StreamTrigger, TrafficTarget
 from trimtab.spec.serving import is_path
 
 _UP_WITHIN = 20.0
@@ -214,6 +214,19 @@ class LocalTarget(Target):
     def pause(self, function: str, trigger: str, *, paused: bool = True) -> TriggerInfo:
         """Pause or resume one trigger; events go on being collected while an event trigger is paused."""
         return msgspec.convert(self._call("pause", function=function, trigger=trigger, paused=paused), TriggerInfo)
+
+    def add_trigger(self, function: str, trigger: StreamTrigger) -> Deployment:
+        """Add a stream trigger, in place of the one of that name, as a new revision. Errors: SpecError."""
+        sent = msgspec.to_builtins(trigger)
+        return msgspec.convert(self._call("add_trigger", function=function, trigger=sent), Deployment)
+
+    def remove_trigger(self, function: str, trigger: str) -> Deployment:
+        """Take a trigger away, as a new revision."""
+        return msgspec.convert(self._call("remove_trigger", function=function, trigger=trigger), Deployment)
+
+    def replay(self, function: str, trigger: str, start: str) -> None:
+        """Go on from elsewhere in a stream. Errors: Conflict, Unsupported, StreamError."""
+        self._call("replay", function=function, trigger=trigger, start=start)
 
     def events(
         self, *, broker: str = "default", follow: bool = False, tail: int | None = 20

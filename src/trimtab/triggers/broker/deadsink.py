@@ -26,7 +26,8 @@ async def forward(client: Client, clock: Clock, line: Line, delivery: Delivery, 
     a sink that is a broker whose trigger fails in turn would go round for ever.
     """
     sink = line.policy.dead_letter or ""
-    envelope = _marked(delivery, url, answer)
+    envelope = marked(delivery.envelope, url, answer.status, answer.body)
+    envelope = Envelope(envelope.attributes | {TTL: str(delivery.ttl)}, envelope.data)
     for number in range(1, TRIES + 1):
         result = await attempt(client, sink, envelope, line.policy.timeout)
         if result.taken:
@@ -37,12 +38,9 @@ async def forward(client: Client, clock: Clock, line: Line, delivery: Delivery, 
     return result.text
 
 
-def _marked(delivery: Delivery, url: str, answer: Answer) -> Envelope:
-    attributes = delivery.envelope.attributes | {
-        TTL: str(delivery.ttl),
-        "knativeerrordest": url,
-        "knativeerrorcode": str(answer.status),
-    }
-    if answer.body:
-        attributes["knativeerrordata"] = base64.b64encode(answer.body[:_DATA]).decode()
-    return Envelope(attributes, delivery.envelope.data)
+def marked(envelope: Envelope, url: str, status: int, body: bytes) -> Envelope:
+    """Say on a dead event where it was sent last, and what came back."""
+    attributes = envelope.attributes | {"knativeerrordest": url, "knativeerrorcode": str(status)}
+    if body:
+        attributes["knativeerrordata"] = base64.b64encode(body[:_DATA]).decode()
+    return Envelope(attributes, envelope.data)
