@@ -48,8 +48,11 @@ def cpu(pid: int) -> float:
 
 
 @contextmanager
-def serving(command: Sequence[str], **environ: str) -> Iterator[Server]:
-    """Run a server on a free port, put in for `{port}`; wait until it answers. Errors: RuntimeError with its words."""
+def serving(command: Sequence[str], *, ready: str = "", **environ: str) -> Iterator[Server]:
+    """Run a server on a free port, put in for `{port}`; wait until it answers, a GET of `ready` if there is such a path.
+
+    Errors: RuntimeError with its words.
+    """
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     child = subprocess.Popen(
@@ -61,7 +64,7 @@ def serving(command: Sequence[str], **environ: str) -> Iterator[Server]:
         start_new_session=True,
     )
     try:
-        _until_it_answers(child, port)
+        _until_it_answers(child, port, ready)
         yield Server(port, child.pid)
     finally:
         _end(child)
@@ -78,11 +81,11 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.communicate()
 
 
-def _until_it_answers(child: subprocess.Popen[bytes], port: int) -> None:
+def _until_it_answers(child: subprocess.Popen[bytes], port: int, ready: str) -> None:
     deadline = time.monotonic() + _WITHIN
     while True:
         try:
-            if post(port) == 200:
+            if (get(port, ready) if ready else post(port)) == 200:
                 return
         except OSError:
             pass
@@ -90,6 +93,16 @@ def _until_it_answers(child: subprocess.Popen[bytes], port: int) -> None:
             child.kill()
             raise RuntimeError(f"{child.args!r} does not answer: {child.communicate()[1].decode()[-2000:]}")
         time.sleep(0.02)
+
+
+def get(port: int, path: str) -> int:
+    """Ask for a path on a connection of its own; give the status."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def post(port: int, body: bytes = PAYLOAD) -> int:

@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 
+from clinic import SHIFT, TRIFLE, Clinic
 from sklearn.datasets import load_digits
 
 from trimtab.config import settings
@@ -210,9 +211,47 @@ def job(demo: Demo) -> None:
     demo.check("the job succeeded", holds=info.state == "succeeded", shown=f"accuracy {info.results.get('accuracy')}")
 
 
+def loop(demo: Demo) -> None:
+    demo.scene("Serve a model and watch it while the world is as it was")
+    clinic = Clinic(demo.target, demo.home)
+    clinic.open()
+
+    verdicts = clinic.judged(4)
+    quiet = verdicts[:4] == ["none"] * 4 and clinic.loop().incident is None
+    demo.check("no alarm in normal traffic", holds=quiet, shown=f"{len(verdicts)} windows, {clinic.visits} requests")
+
+    demo.scene("The world changes: a new microscope measures three of thirty features larger")
+    clinic.shift = SHIFT
+    decision = clinic.decided()
+    named = {f.name for report in clinic.reports() if report.drifted for f in report.features if f.state == "detected"}
+    demo.check(
+        "the right features are named", holds=bool(named) and named <= set(SHIFT), shown=", ".join(sorted(named))
+    )
+    runs = demo.target.runs("retrain")
+    demo.check("one training was started", holds=len(runs) == 1, shown=f"{runs[0].results.get('rows')} labelled rows")
+    figures = decision.figures
+    shown = (
+        f"accuracy {figures.champion:.3f} before, {figures.challenger:.3f} now, on {figures.rows} rows"
+        if figures
+        else ""
+    )
+    demo.check(
+        "the challenger is better on fresh labelled rows", holds=figures is not None and figures.low > 0, shown=shown
+    )
+    demo.check("a canary took over", holds=decision.outcome == "promoted", shown=decision.reason)
+
+    demo.scene("A second change, a harmless one")
+    clinic.shift = TRIFLE
+    verdicts = clinic.judged(4)
+    quiet = verdicts[:4] == ["none"] * 4 and len(demo.target.runs("retrain")) == 1
+    demo.check("it starts no other training", holds=quiet, shown=f"{len(verdicts)} windows without an alarm")
+    demo.check("no request failed meanwhile", holds=not clinic.failed, shown=f"{clinic.visits} requests")
+
+
 def main() -> int:
     home = pathlib.Path(tempfile.mkdtemp(prefix="trimtab-demo-"))
-    target = LocalTarget(settings({**os.environ, "TRIMTAB_HOME": str(home)}))
+    os.environ["TRIMTAB_HOME"] = str(home)
+    target = LocalTarget(settings())
     demo = Demo(target, home)
     print(paint("Trimtab demo", "1"), f"in {home}; nothing outside of it is touched", flush=True)
     try:
@@ -221,6 +260,7 @@ def main() -> int:
         scaling(demo, url)
         survival(demo, url, ledger)
         job(demo)
+        loop(demo)
     except KeyboardInterrupt:
         demo.failed.append("interrupted")
     finally:

@@ -13,3 +13,11 @@ async def echo(context: Any, event: Any) -> Any:
 def echo_sync(context: Any, event: Any) -> Any:
     """Echo JSON, in a thread."""
     return event.body
+
+
+async def taken(context: Any, event: Any) -> None:
+    """Take an event."""
+
+
+async def taken_all(context: Any, events: list[Any]) -> None:
+    """Take a batch of events."""

@@ -20,8 +20,22 @@ class Settings(Struct, frozen=True, kw_only=True):
     """`TRIMTAB_MAX_REPLICAS`: where a function without `scale.max` stops on this machine."""
     broker_port: int = 0
     """`TRIMTAB_BROKER_PORT`: 0 = a free port, kept for as long as the home lives."""
-    cache_bytes: int = 10 * 2**30
-    """`TRIMTAB_CACHE_SIZE`, in MiB: what the layers of images may take up under the home."""
+    cache_size: int = 10 * 1024
+    """`TRIMTAB_CACHE_SIZE`: MiB that the layers of images may take up under the home."""
+    registry: str = ""
+    """`TRIMTAB_REGISTRY`: where images go that are given no name, such as `registry.example.com/team`."""
+    base_image: str = ""
+    """`TRIMTAB_BASE_IMAGE`: what functions sit on that name no base image. Default: `python:X.Y-slim`."""
+
+    artifacts: str = ""
+    """`TRIMTAB_ARTIFACTS`: the URL of the artifact store. Default: the folder `artifacts` of the home."""
+
+    @property
+    def artifact_store(self) -> str:
+        """Where models, datasets and other artifacts are: a URL."""
+        if "://" in self.artifacts:
+            return self.artifacts
+        return f"file://{Path(self.artifacts).expanduser().absolute() if self.artifacts else self.home / 'artifacts'}"
 
     @property
     def run(self) -> Path:
@@ -38,6 +52,10 @@ class Settings(Struct, frozen=True, kw_only=True):
         """One folder per function."""
         return self.home / "logs"
 
+    def run_files(self, function: str, run: str) -> Path:
+        """Where a run of a job puts its files, unless it is told where."""
+        return self.home / "artifacts" / "runs" / function / run
+
 
 def settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings. Errors: SpecError naming the variable."""
@@ -46,7 +64,10 @@ def settings(environ: Mapping[str, str] = os.environ) -> Settings:
         home=home,
         max_replicas=_number(environ, "TRIMTAB_MAX_REPLICAS", 16, low=1, high=1000),
         broker_port=_number(environ, "TRIMTAB_BROKER_PORT", 0, low=0, high=65535),
-        cache_bytes=_number(environ, "TRIMTAB_CACHE_SIZE", 10 * 1024, low=1, high=2**30) * 2**20,
+        artifacts=environ.get("TRIMTAB_ARTIFACTS", "").strip(),
+        cache_size=_number(environ, "TRIMTAB_CACHE_SIZE", 10 * 1024, low=1, high=2**30),
+        registry=environ.get("TRIMTAB_REGISTRY", "").strip("/ "),
+        base_image=environ.get("TRIMTAB_BASE_IMAGE", "").strip(),
     )
 
 

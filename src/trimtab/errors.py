@@ -6,6 +6,7 @@
     │   ├── ModuleMissing       there is no such module or file
     │   ├── ImportFailed        the module is there and raised while it was imported
     │   └── NameMissing         the module has no such name
+    ├── DataError               a table of data, or a sketch of one, cannot be used: correct the named column
     ├── BuildError              no image can be made of what was given: correct the source, the requirements or the base
     │   ├── NotVerified         the handler fails in a clean process: correct the code, or give a sample that fits
     │   └── RegistryError       a registry refused or did not answer: look at its address and the credentials
@@ -20,6 +21,8 @@
         ├── DeployFailed        a revision never became ready; the previous one keeps serving
         ├── InvocationFailed    the function answered with an error status
         ├── RunFailed           a job's run failed or was cancelled
+        ├── StreamError         a stream's broker could not do what was asked: it is away, or refused
+        ├── Unsupported         this kind of stream cannot do it at all
         └── StoreError          a state file cannot be used: it is corrupt, from a newer version, or not writable
             └── StoreFull       the disk is full (or the store's limit is reached): free space, then try again
 
@@ -33,6 +36,7 @@ from typing import Any, Literal
 __all__ = [
     "BuildError",
     "Conflict",
+    "DataError",
     "DeployFailed",
     "EventError",
     "HandlerError",
@@ -50,10 +54,12 @@ __all__ = [
     "SpecError",
     "StoreError",
     "StoreFull",
+    "StreamError",
     "TargetError",
     "TargetUnreachable",
     "TemporaryError",
     "TrimtabError",
+    "Unsupported",
 ]
 
 _LONGEST = 200  # characters of a value that a message shows
@@ -126,6 +132,14 @@ class EventError(TrimtabError):
         self.attribute = attribute
 
 
+class DataError(TrimtabError):
+    """A table of data, or a sketch of one, cannot be used; `column` names the column at fault (empty: the whole)."""
+
+    def __init__(self, message: str, column: str = "") -> None:
+        super().__init__(message)
+        self.column = column
+
+
 class PermanentError(TrimtabError):
     """Raised by a handler: this event can never succeed, so do not retry it.
 
@@ -194,6 +208,14 @@ class RunFailed(TargetError):
     def __init__(self, message: str, run: Any = None) -> None:
         super().__init__(message)
         self.run = run
+
+
+class StreamError(TargetError):
+    """A stream's broker could not do what was asked. Whoever holds a connection opens it again; never says a password."""
+
+
+class Unsupported(TargetError):
+    """This kind of stream cannot do it at all (a replay, where what was acked is gone)."""
 
 
 class StoreError(TargetError):

@@ -18,7 +18,7 @@ from benchmarks.server import APPS, ours, serving
 LITTLE = Effort(seconds=0.1, rounds=1, count=1)
 
 
-@pytest.mark.parametrize("name", ["echo", "edit", "broker", "events", "weight"])
+@pytest.mark.parametrize("name", ["echo", "edit", "broker", "events", "weight", "sketches"])
 def test_runs_and_gives_rows_that_can_be_shown(name: str) -> None:
     rows = importlib.import_module(f"benchmarks.{name}").rows(LITTLE)
     assert rows

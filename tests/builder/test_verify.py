@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,23 @@ def test_what_fails_in_a_clean_process_is_told(text: str, kind: str, message: st
 def test_a_handler_that_hangs_is_given_up() -> None:
     with pytest.raises(NotVerified, match=r"^main:handler has not answered the sample within 2 s$"):
         verify(code("import time\ntime.sleep(600)\n"), timeout=2.0)
+
+
+def test_what_the_handler_started_ends_with_it(tmp_path: Path) -> None:
+    text = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\ndef handler(context, event): return 1\n"
+    )
+    assert verify(code(text)).status == 200
+    pid = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 10
+    while (
+        Path(f"/proc/{pid}/stat").exists()
+        and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_names_of_the_notebooks_memory_fail_though_the_sample_does_not_reach_them() -> None:

@@ -39,7 +39,7 @@ from trimtab.spec.load import to_dict
 class MemoryTarget(LocalTarget):
     """Functions, runs, triggers and dead letters in memory; code is never run. A source whose text has `raise` fails.
 
-    `started` says whether commands asked for a daemon to be started; `broker` is the URL that `status` names.
+    `started` says whether commands asked for a daemon to be started; `broker_url` is the URL that `status` names.
     """
 
     def __init__(self, home: Path) -> None:
@@ -54,7 +54,7 @@ class MemoryTarget(LocalTarget):
         self.calls: list[tuple[Any, ...]] = []
         self.next_run = RunInfo(id="abc123", function="job", state="succeeded", created=0.0, exit_code=0)
         self.log_of_run: list[str] = []
-        self.broker = "http://127.0.0.1:9/default"
+        self.broker_url = "http://127.0.0.1:9/default"
 
     def up(self) -> dict[str, Any]:
         return {**self.status(), "started": True}
@@ -63,7 +63,7 @@ class MemoryTarget(LocalTarget):
         return bool(self.deployed)
 
     def status(self) -> dict[str, Any]:
-        return {"pid": 1, "home": str(self.settings.home), "since": 0.0, "broker": self.broker, "functions": 0}
+        return {"pid": 1, "home": str(self.settings.home), "since": 0.0, "broker": self.broker_url, "functions": 0}
 
     def deploy(self, function: Function, *, force: bool = False, progress: Progress | None = None) -> Deployment:
         name = function.metadata.name

@@ -77,7 +77,7 @@ def test_verify_stops_before_anything_is_built(folder: Path, tiny: str) -> None:
     assert run.stderr.startswith("verified in ")
     run = trimtab(*arguments, "--sample", "{x", cwd=folder)
     assert run.returncode == 2
-    assert "Invalid value for --sample: '{x' is not JSON: " in run.stderr
+    assert "Invalid value for '--sample': '{x' is not JSON: " in run.stderr
 
 
 def test_imports_that_nothing_brings_are_proposed(folder: Path, tiny: str) -> None:

@@ -16,9 +16,11 @@ from trimtab.spec import (
     Function,
     FunctionSpec,
     Metadata,
+    Model,
     Scale,
     Sink,
     Source,
+    Tracking,
     check,
 )
 
@@ -118,3 +120,27 @@ def test_new_names_never_repeat(taken: list[str], asked: list[str]) -> None:
     new = [names.new(base) for base in asked]
     assert len({*new}) == len(new)
     assert not {*new} & {*taken}
+
+
+def test_the_project_is_changed_only_when_it_is_given() -> None:
+    function = Function(metadata=Metadata(name="f", project="flowers"))
+    assert Changes().apply(function).metadata.project == "flowers"
+    assert Changes(project="trees").apply(function).metadata.project == "trees"
+
+
+def test_models_make_a_model_server_and_replace_those_of_their_key() -> None:
+    function = Function(spec=FunctionSpec(models=[Model(key="a", path="/old"), Model(key="b", path="/b")]))
+    spec = Changes(model=(("a", "/new"), ("c:v1", "store://models/p/c")), track=True).apply(function).spec
+    assert spec.kind == "serving"
+    assert [(model.key, model.path) for model in spec.models] == [
+        ("b", "/b"),
+        ("a", "/new"),
+        ("c:v1", "store://models/p/c"),
+    ]
+    assert spec.tracking == Tracking()
+    assert spec.sink == Sink(broker="default")
+
+
+def test_a_key_that_cannot_be_is_refused() -> None:
+    with pytest.raises(click.BadParameter, match=r"model\.key: found 'a b', allowed: a name such as 'churn'"):
+        Changes(model=(("a b", "/x"),)).apply(Function())

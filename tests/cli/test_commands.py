@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+import trimtab
 from trimtab.cli.exits import Exit
 from trimtab.deploy.abc import DeadLetter, RunInfo
 from trimtab.spec import CronTrigger, EventTrigger, FunctionSpec, Scale, TrafficTarget, loads
@@ -45,6 +46,21 @@ def test_deploy_in_json(cli: Cli, document: Read, hello: Path) -> None:
     }
     assert answer["url"].endswith("/")
     assert [(stage["name"], stage["ms"]) for stage in answer["stages"]] == [("source", 2.0), ("replica", 40.0)]
+
+
+def test_a_model_server_without_code_needs_no_source(cli: Cli, target: Any, tmp_path: Path) -> None:
+    result = cli("deploy", "--model", f"rf:v1={tmp_path / 'm.pkl'}", "--model", "b=store://models/p/b", "--track")
+    assert result.exit_code == 0, result.stderr
+    spec = target.documents["rf"].spec
+    assert (spec.kind, spec.source.path, spec.tracking is not None) == ("serving", None, True)
+    assert [(each.key, each.path) for each in spec.models] == [
+        ("rf:v1", str(tmp_path / "m.pkl")),
+        ("b", "store://models/p/b"),
+    ]
+    for arguments in (("deploy",), ("deploy", "--kind", "http", "--model", "a=b"), ("serve",)):
+        refused = cli(*arguments)
+        assert refused.exit_code == Exit.USAGE
+        assert "--model KEY=PATH" in refused.stderr
 
 
 def test_every_flag_of_deploy_arrives_in_the_spec(cli: Cli, target: Any, hello: Path) -> None:
@@ -310,7 +326,7 @@ def test_events_are_printed_by_the_line(cli: Cli, target: Any) -> None:
 
 
 def test_publish_posts_to_the_broker(cli: Cli, target: Any, server: Any) -> None:
-    target.broker, server.answer = f"{server.url}default", (202, {}, b"")
+    target.broker_url, server.answer = f"{server.url}default", (202, {}, b"")
     result = cli("publish", "com.x", "-d", '{"x":1}', "--source", "/me", "--id", "7", "--ext", "k=v", "--broker", "b")
     assert (result.exit_code, result.stdout) == (0, "7\n")
     ((method, path, headers, body),) = server.requests
@@ -438,3 +454,45 @@ def test_the_daemon_is_started_described_and_stopped(cli: Cli, target: Any, docu
     assert cli("down").stdout == "No daemon was running.\n"
     cli("deploy", "hello.py")
     assert cli("down").stdout == "The daemon is stopped.\n"
+
+
+# models
+
+
+def test_models_are_listed_and_shown(cli: Cli, document: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("TRIMTAB_ARTIFACTS", raising=False)
+    assert "No models in file:///" in cli("models").stderr
+    project = trimtab.get_or_create_project("flowers")
+    first = project.log_model("iris", {"a": 1}, metrics={"accuracy": 0.912345})
+    second = project.log_model(
+        "iris", {"a": 2}, tag="v2", metrics={"accuracy": 0.95, "rows": 7}, parameters={"depth": 3}
+    )
+    heading, row = cli("models").stdout.splitlines()
+    assert heading.split() == ["MODEL", "VERSION", "TAGS", "METRICS", "CREATED"]
+    assert row.split()[:5] == ["flowers/iris", second.version, "latest,v2", "accuracy=0.95", "rows=7"]
+    assert f"flowers/iris  {first.version}  -          accuracy=0.9123" in cli("models", "--all").stdout
+    listed = document(cli("models", "--project", "flowers", "--all", "-o", "json"))
+    assert [(each["uri"], each["tags"]) for each in listed] == [
+        (second.version_uri.replace(":v2", ":latest"), ["latest", "v2"]),
+        (f"store://models/flowers/iris#0@{first.version}", []),
+    ]
+    shown = cli("models", "get", "flowers/iris").stdout
+    assert f"uri              store://models/flowers/iris#0:latest@{second.version}" in shown
+    assert "metric accuracy  0.95" in shown
+    assert "parameter depth  3" in shown
+    one = document(cli("models", "get", first.version_uri, "-o", "json"))
+    assert (one["metadata"]["tree"], one["spec"]["metrics"]) == (first.version, {"accuracy": 0.912345})
+    missing = cli("models", "get", "flowers/irs")
+    assert (missing.exit_code, missing.stderr) == (
+        3,
+        "error: store://models/flowers/irs#0:latest: project 'flowers' has no model 'irs'; its models: iris\n",
+    )
+    assert "there is no project 'x' in" in cli("models", "--project", "x").stderr
+
+
+def test_a_runs_artifacts_are_shown(cli: Cli, target: Any, hello: Path) -> None:
+    target.next_run.artifacts = {"model": "store://models/p/m#0:latest@1"}
+    assert "model  store://models/p/m#0:latest@1" in cli("run", str(hello)).stdout
+    target.history = [target.next_run]
+    assert "artifact model  store://models/p/m#0:latest@1" in cli("runs", target.next_run.id).stdout

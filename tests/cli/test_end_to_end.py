@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from trimtab.config import settings
-from trimtab.deploy.http import request
 from trimtab.deploy.local.target import LocalTarget
 from trimtab.errors import TargetUnreachable
+from trimtab.runtime.http import request
 
 HELLO = """\
 def handler(context, event):

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from trimtab.deploy.http import join, request
 from trimtab.errors import TargetUnreachable
+from trimtab.runtime.http import join, request
 
 
 def test_method_path_headers_and_body_arrive(server: Any) -> None:

@@ -110,7 +110,9 @@ def test_no_command_at_all_shows_the_help() -> None:
 def test_usage_errors_point_at_the_commands_help() -> None:
     result = CliRunner().invoke(app, ["deploy"], prog_name="trimtab")
     assert result.exit_code == 2
-    assert result.stderr == "error: Missing argument 'SOURCE'.\n`trimtab deploy --help` says more.\n"
+    assert result.stderr == (
+        "error: name a SOURCE, or the models of a model server: --model KEY=PATH\n`trimtab deploy --help` says more.\n"
+    )
 
 
 @pytest.mark.parametrize("name", app.list_commands(click.Context(app)))

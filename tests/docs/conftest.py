@@ -40,7 +40,7 @@ _MARK = "--- the command ended with"
 _WITHIN = 60.0
 _LOOK_FOR = 30.0
 _READERS = re.compile(
-    r"trimtab (get|ls|logs|status|events|runs|trigger (ls|history)|dead (ls|show))\b(?!.*-f\b)|(cat|head|tail|grep) "
+    r"trimtab (get|ls|logs|status|events|runs|trigger (ls|history)|dead (ls|show))\b(?!.*-f\b)|(cat|head|tail|grep|curl -s) "
 )
 _FAILS = re.compile(r"^(error:|run \w+ (failed|cancelled)) ", re.MULTILINE)
 """What the page shows of a command that ends with another exit code than 0."""
@@ -103,6 +103,7 @@ _KINDS = {
     "port": (r"(?<=127\.0\.0\.1:)\d{4,5}", r"\d{4,5}", True),
     "uuid": (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", r"[0-9a-f-]{36}", True),
     "moment": (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)", r"[0-9T:.Z+-]+", False),
+    "version": (r"\b\d{8}T\d{12}-[0-9a-f]{8}\b", r"\d{8}T\d{12}-[0-9a-f]{8}", True),
     "date": (r"\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", r"[\w,: ]+ GMT", False),
     "clock": (r"\b\d\d:\d\d:\d\d\.\d{3}\b", r"\d\d:\d\d:\d\d\.\d{3}", False),
     "hex": (r"\b(?=[0-9a-f]*\d)[0-9a-f]{12,32}\b", r"[0-9a-f]{12,32}", True),

@@ -13,8 +13,8 @@ from trimtab.cli.app import app
 from trimtab.config import Settings
 from trimtab.runtime.context import Context
 from trimtab.runtime.event import Event
-from trimtab.runtime.job import RunContext
 from trimtab.runtime.response import Response
+from trimtab.runtime.run_context import RunContext
 from trimtab.spec import Scale
 
 ROOT = Path(__file__).parents[2]

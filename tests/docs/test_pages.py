@@ -9,17 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.builder.image.conftest import server, tiny
 
 from trimtab.spec import loads
+
+__all__ = ["server", "tiny"]
 
 ROOT = Path(__file__).parents[2]
 SESSIONS = [
     "README.md",
+    "docs/artifacts.md",
+    "docs/builder.md",
+    "docs/drift-multivariate.md",
+    "docs/drift.md",
     "docs/getting-started.md",
     "docs/handlers.md",
     "docs/local-target.md",
+    "docs/monitoring.md",
     "docs/moving.md",
     "docs/notebooks.md",
+    "docs/serving.md",
+    "docs/streams.md",
     "docs/triggers.md",
 ]
 MOST_SKIPPED = 8
@@ -27,11 +37,21 @@ MOST_SKIPPED = 8
 
 
 @pytest.mark.parametrize("name", SESSIONS)
-def test_the_commands_of_a_page_print_what_it_shows(name: str, session: Any, blocks: Any) -> None:
+def test_the_commands_of_a_page_print_what_it_shows(name: str, session: Any, request: pytest.FixtureRequest) -> None:
     page = ROOT / name
     if shutil.which("curl") is None and "$ curl" in page.read_text("utf-8"):
         pytest.skip("there is no curl here, which the page uses")
+    if name == "docs/builder.md":
+        for variable, value in _builders(request, session).items():
+            session.run(f"export {variable}={value}")
     session.play(page)
+
+
+def _builders(request: pytest.FixtureRequest, session: Any) -> dict[str, str]:
+    """Give the builder's page a registry, in place of the one on port 5000, and a base image that is here."""
+    server = request.getfixturevalue("server")
+    session.learned["5000"] = str(server.port)
+    return {"TRIMTAB_BASE_IMAGE": request.getfixturevalue("tiny")}
 
 
 def test_every_page_with_commands_is_run(pages: Any, blocks: Any) -> None:

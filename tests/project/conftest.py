@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from trimtab.deploy.abc import Deployment, FunctionInfo, Progress, RunInfo, Stage, Target
-from trimtab.errors import NotFound
-from trimtab.spec import Function, TrafficTarget
+from trimtab.deploy.abc import Deployment, FunctionInfo, ModelChange, Progress, RunInfo, Stage, Target
+from trimtab.errors import Conflict, NotFound
+from trimtab.spec import Function, Model, TrafficTarget
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -68,6 +68,9 @@ class EchoTarget(Target):
             name=name, revision=f"{name}-00001", url=self.address(name), changed=changed, warnings=["no volumes here"]
         )
 
+    def broker(self, name: str = "default") -> str:
+        return f"{self.url}/{name}"
+
     def address(self, name: str) -> str:
         return "" if self.deployed[name].spec.kind == "job" else f"{self.url}/{name}"
 
@@ -91,6 +94,9 @@ class EchoTarget(Target):
 
     def rollback(self, name: str, revision: str | None = None) -> FunctionInfo:
         return self.get(name)
+
+    def change_model(self, name: str, key: str, model: Model | None) -> ModelChange:
+        raise Conflict(f"{name!r} is no model server")
 
     def logs(
         self, name: str, *, follow: bool = False, tail: int | None = None, revision: str | None = None

@@ -268,7 +268,10 @@ def test_nuclios_http_trigger_sets_workers_and_body(fn: FunctionHandle) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("@hourly", "trigger: found '@hourly', allowed: a CronTrigger, an EventTrigger, a mapping such as "),
+        (
+            "@hourly",
+            "trigger: found '@hourly', allowed: a CronTrigger, an EventTrigger, a StreamTrigger, a mapping such as ",
+        ),
         ({"kind": "cron"}, "trigger tick.schedule: found nothing, allowed: text"),
         (
             {"kind": "cron", "schedul": "@daily"},

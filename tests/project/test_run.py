@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import trimtab
-from trimtab.errors import Conflict, ImportFailed, NameMissing, RunFailed, SpecError, TrimtabError
+from trimtab.errors import Conflict, ImportFailed, NameMissing, NotFound, RunFailed, SpecError, TrimtabError
 from trimtab.project.function import FunctionHandle
 
 TRAIN = """\
@@ -105,6 +105,77 @@ def test_a_local_run_coerces_parameters_and_keeps_results_and_files(job: Functio
     assert (Path(run.outputs["artifact_path"]) / "model.txt").read_text() == "model"
     assert Path(run.outputs["artifact_path"]).is_relative_to(tmp_path / "home")
     assert "MODE" not in os.environ
+
+
+LOGGING = """\
+import pandas as pd
+
+def prepare(context, source: trimtab.DataItem, rows: int = 2):
+    frame = source.as_df().head(rows)
+    context.logger.info_with("read", rows=len(frame))
+    context.log_dataset("rows", df=frame, format="csv", index=False)
+    context.artifact("notes.txt").write_text("notes")
+    context.log_artifact("notes", local_path="notes.txt")
+    context.log_model("model", model={"mean": float(frame.a.mean())}, training_set=frame, metrics={"rows": rows})
+    context.log_results({"rows": len(frame), "same": context.get_input("source") is source})
+
+def use(context, model):
+    return trimtab.load_model(context.get_dataitem(model).artifact)["mean"]
+"""
+
+
+@pytest.fixture
+def logging_job(job: FunctionHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FunctionHandle:
+    monkeypatch.delenv("TRIMTAB_ARTIFACTS", raising=False)
+    (tmp_path / "training.py").write_text(f"import trimtab\n{LOGGING}")
+    (tmp_path / "in.csv").write_text("a,b\n1,x\n2,y\n4,z\n")
+    job.metadata.project, job.spec.handler = "flowers", "training:prepare"
+    return job
+
+
+def test_what_a_run_logs_is_in_its_outputs_and_says_who_made_it(logging_job: FunctionHandle, tmp_path: Path) -> None:
+    run = logging_job.run(local=True, inputs={"source": str(tmp_path / "in.csv")})
+    assert run.results == {"rows": 2, "same": True}
+    project = trimtab.load_project(name="flowers")
+    model = project.get_artifact("model")
+    assert run.outputs["model"] == model.version_uri == f"store://models/flowers/model#0:latest@{model.version}"
+    assert set(run.outputs) == {"rows", "same", "model", "notes", "artifact_path"}
+    assert model.metadata.producer is not None
+    assert (model.metadata.producer.uid, model.metadata.producer.name) == (run.uid(), "training")
+    assert model.metadata.producer.inputs == {"source": str(tmp_path / "in.csv")}
+    assert model.model.metrics == {"rows": 2}
+    assert run.artifact("rows").as_df()["b"].tolist() == ["x", "y"]
+    assert run.artifact("notes").get(encoding="utf-8") == "notes"
+    with pytest.raises(NotFound, match=r"logged no artifact 'nothing'; it logged model, notes, rows$"):
+        run.artifact("nothing")
+
+
+def test_artifacts_of_one_run_are_inputs_of_the_next(logging_job: FunctionHandle, tmp_path: Path) -> None:
+    first = logging_job.run(local=True, inputs={"source": str(tmp_path / "in.csv")}, params={"rows": 3})
+    rows = first.info.artifacts["rows"]
+    second = logging_job.run(local=True, inputs={"source": rows}, params={"rows": 1})
+    assert second.outputs["rows"] == second.info.artifacts["rows"] != rows
+    producer = trimtab.load_project(name="flowers").get_artifact("model").metadata.producer
+    assert producer is not None
+    assert producer.inputs == {"source": rows}
+    used = logging_job.run(local=True, handler="use", params={"model": first.outputs["model"]})
+    assert used.results["return"] == pytest.approx(7 / 3)
+
+
+def test_inputs_that_are_not_there_are_refused_before_the_handler_is_called(logging_job: FunctionHandle) -> None:
+    said = r"^input source: found 'store://datasets/flowers/no', allowed: an artifact that is there\. .*there is no project"
+    with pytest.raises(SpecError, match=said):
+        logging_job.run(local=True, inputs={"source": "store://datasets/flowers/no"})
+
+
+def test_inputs_are_what_the_handler_asks_for(job: FunctionHandle, tmp_path: Path) -> None:
+    code = "from pathlib import Path\ndef train(context, a: Path, b: str, c):\n    return [type(x).__name__ for x in (a, b, c)]\n"
+    (tmp_path / "training.py").write_text(code)
+    inputs = dict.fromkeys("abc", str(tmp_path / "training.py"))
+    assert job.run(local=True, inputs=inputs).results["return"] == ["PosixPath", "str", "DataItem"]
+    (tmp_path / "training.py").write_text("def train(context):\n    context.get_input('d')\n")
+    with pytest.raises(SpecError, match=r"^input d: found None, allowed: one of a, b, c$"):
+        job.run(local=True, inputs=inputs)
 
 
 def test_a_local_run_reads_the_file_again(job: FunctionHandle, tmp_path: Path) -> None:

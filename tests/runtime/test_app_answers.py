@@ -346,6 +346,31 @@ def test_an_application_that_cannot_start_says_why(serve: Any) -> None:
     assert "in lifespan" in caught.value.traceback
 
 
+def test_an_instance_may_load_by_the_context_read_bodies_itself_and_have_figures(serve: Any) -> None:
+    running = serve(
+        """
+        class Own:
+            raw_body = True
+
+            def load(self, context):
+                self.seen = [context.config.function]
+
+            async def after_fork(self):
+                self.seen.append("after_fork")
+
+            def own_metrics(self, labels):
+                return [f"own_total{{{labels}}} 3"]
+
+            def __call__(self, event):
+                return {"seen": self.seen, "body": repr(event.body)}
+        """,
+        "Own",
+    )
+    reply = running.ask(b"{no json", "application/json")
+    assert reply.json == {"seen": ["shop", "after_fork"], "body": "b'{no json'"}
+    assert running.metrics()["own_total{}"] == 3
+
+
 @pytest.mark.parametrize("name", ["init_context", "load", "start", "nothing"])
 def test_a_start_that_fails_is_told_with_the_functions_own_frames(serve: Any, name: str) -> None:
     source = f"""

@@ -63,3 +63,14 @@ def test_workers_share_the_slots(concurrency: int, workers: int) -> None:
 def test_a_worker_without_a_slot_is_refused() -> None:
     with pytest.raises(SpecError, match=r"TRIMTAB_WORKERS: found 3, allowed: 1 to 2 \(TRIMTAB_CONCURRENCY\)"):
         from_environ({"TRIMTAB_CONCURRENCY": "2", "TRIMTAB_WORKERS": "3"})
+
+
+def test_a_model_server_is_configured_by_the_environment_too() -> None:
+    config = from_environ(
+        {"TRIMTAB_KIND": "serving", "TRIMTAB_MODELS": "[]", "TRIMTAB_TRACKING": "{}", "TRIMTAB_STATE": "redis://r/0"}
+    )
+    assert (config.models, config.tracking, config.state, config.model_control) == ("[]", "{}", "redis://r/0", "off")
+    assert config.entry == "trimtab.handlers.serving.server:Server"
+    assert from_environ({"TRIMTAB_HANDLER": "a:b"}).entry == "a:b"
+    with pytest.raises(SpecError, match="TRIMTAB_MODEL_CONTROL: found 'maybe', allowed: 'on', 'off'"):
+        from_environ({"TRIMTAB_MODEL_CONTROL": "maybe"})

@@ -216,3 +216,64 @@ def test_many_short_connections_are_all_answered(slots: int) -> None:
         assert await running.stop()
 
     asyncio.run(scene())
+
+
+def test_headers_without_an_end_are_refused() -> None:
+    async def scene() -> None:
+        running = Running(Application())
+        reader, writer = await running.connect()
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n")
+        for _ in range(70):
+            writer.write(b"x-filler: " + b"a" * 1000 + b"\r\n")
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 431 ")
+        assert answer.endswith(b"the request line and its headers have more than 65536 bytes")
+        writer.close()
+        await running.stop()
+
+    asyncio.run(scene())
+
+
+def test_a_body_may_be_larger_than_headers_may() -> None:
+    async def scene() -> None:
+        running = Running(Application())
+        reader, writer = await running.connect()
+        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 200000\r\n\r\n" + b"a" * 200_000)
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+        await running.stop()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("beginning", [b"", b"GET / HTTP/1.1\r\nhost: "])
+def test_a_connection_that_does_not_ask_is_closed(beginning: bytes) -> None:
+    async def scene() -> None:
+        running = Running(Application(), keep_alive=0.05)
+        reader, writer = await running.connect()
+        writer.write(beginning)
+        assert await reader.read() == b""
+        writer.close()
+        await running.stop()
+
+    asyncio.run(scene())
+
+
+def test_headers_that_come_bit_by_bit_do_not_keep_a_connection() -> None:
+    async def scene() -> None:
+        running = Running(Application(), keep_alive=0.5)
+        reader, writer = await running.connect()
+
+        async def drip() -> None:
+            writer.write(b"GET / HTTP/1.1\r\n")
+            while not writer.is_closing():
+                writer.write(b"x-drip: a\r\n")
+                await asyncio.sleep(0.05)
+
+        dripping = asyncio.create_task(drip())
+        assert await reader.read() == b""
+        dripping.cancel()
+        writer.close()
+        await running.stop()
+
+    asyncio.run(scene())

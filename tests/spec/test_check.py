@@ -22,6 +22,7 @@ from trimtab.spec.check import check_traffic
 
 CRON = {"kind": "cron", "name": "c", "schedule": "@hourly"}
 EVENT = {"kind": "event", "name": "e"}
+STREAM = {"kind": "stream", "name": "s", "url": "local:orders"}
 VOLUME = {"name": "v", "mountPath": "/v", "source": {"emptyDir": True}}
 SCHEDULES = "5 or 6 cron fields (seconds first), '@every 10s', '@hourly', '@daily', '@weekly', '@monthly' or '@yearly'"
 
@@ -124,8 +125,27 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
      "spec.triggers[0].retry.timeout: found 0, allowed: a duration above 0"),
     ({"triggers": [{**EVENT, "retry": {"deadLetter": "dlq"}}]},
      "spec.triggers[0].retry.deadLetter: found 'dlq', allowed: an http or https URL such as 'http://events.example.com/in'"),
-    ({"sink": {}}, "spec.sink: found nothing, allowed: exactly one of broker and uri"),
-    ({"sink": {"broker": "b", "uri": "http://x"}}, "spec.sink: found 'broker and uri', allowed: exactly one of broker and uri"),
+    ({"triggers": [STREAM | {"url": "redis://:hunter2@host?stream=o"}]},
+     ("spec.triggers[0].url: found 'redis://***@host?stream=o', allowed: a URL without a password in it. Write $(NAME) in its "
+     "place, and let NAME be a variable in spec.env, from a secret")),
+    ({"triggers": [STREAM | {"url": "redis://:$(P)@host?stream=o"}]},
+     "spec.triggers[0].url: found '$(P)', allowed: a variable of spec.env: there is none"),
+    ({"triggers": [STREAM | {"url": "redis://host"}]},
+     ("spec.triggers[0].url: found 'redis://host', allowed: a URL that names the stream: redis://HOST?stream=NAME")),
+    ({"triggers": [STREAM | {"start": "yesterday"}]},
+     ("spec.triggers[0].start: found 'yesterday', allowed: latest, earliest, a time such as '2026-01-01T00:00:00Z', or an "
+     "offset")),
+    ({"triggers": [STREAM | {"lease": "10ms"}]}, "spec.triggers[0].lease: found '10ms', allowed: at least 1s"),
+    ({"triggers": [STREAM | {"path": "x"}]}, "spec.triggers[0].path: found 'x', allowed: a path that starts with '/'"),
+    ({"triggers": [STREAM | {"consumers": {"min": 3, "max": 2}}]},
+     "spec.triggers[0].consumers.min: found 3, allowed: at most max, which is 2"),
+    ({"kind": "job", "triggers": [STREAM | {"batch": 10}]},
+     "spec.triggers[0].batch: found 10, allowed: 1 while spec.kind is job: each message starts a run"),
+    ({"sink": {"stream": "redis://:hunter2@host?stream=o"}},
+     ("spec.sink.stream: found 'redis://***@host?stream=o', allowed: a URL without a password in it. Write $(NAME) in its "
+     "place, and let NAME be a variable in spec.env, from a secret")),
+    ({"sink": {}}, "spec.sink: found nothing, allowed: exactly one of broker, stream and uri"),
+    ({"sink": {"broker": "b", "uri": "http://x"}}, "spec.sink: found 'broker and uri', allowed: exactly one of broker, stream and uri"),
     *(({"sink": {"uri": uri}},
        f"spec.sink.uri: found {uri!r}, allowed: an http or https URL such as 'http://events.example.com/in'")
       for uri in ("ftp://x", "http://", "http://x:99999", "http://[::1", "http://x/a b")),

@@ -215,11 +215,11 @@ REFUSED: list[tuple[Any, str]] = [
     ),
     (
         {"spec": {"triggers": [{"name": "x", "schedule": "@hourly"}]}},
-        "spec.triggers[0].kind: found nothing, allowed: 'cron' or 'event'",
+        "spec.triggers[0].kind: found nothing, allowed: 'cron' or 'event' or 'stream'",
     ),
     (
         {"spec": {"triggers": [{"kind": "kafka", "name": "x"}]}},
-        "spec.triggers[0].kind: found 'kafka', allowed: 'cron' or 'event'",
+        "spec.triggers[0].kind: found 'kafka', allowed: 'cron' or 'event' or 'stream'",
     ),
     ({"spec": {"triggers": [{"kind": "cron", "name": "x"}]}}, "spec.triggers[0].schedule: found nothing, allowed: text"),
     (
@@ -236,7 +236,7 @@ REFUSED: list[tuple[Any, str]] = [
      "'-' and '.', no digit first")),
     ({"spec": {"volumes": [{"name": "v", "mountPath": "/v", "readOnly": "yes"}]}},
      "spec.volumes[0].readOnly: found 'yes', allowed: true or false. Write true"),
-    ({"spec": {"sink": 5}}, "spec.sink: found 5, allowed: a mapping with broker, extensions, uri"),
+    ({"spec": {"sink": 5}}, "spec.sink: found 5, allowed: a mapping with broker, extensions, stream, uri"),
     ({"spec": {"sink": {"broker": 5}}}, "spec.sink.broker: found 5, allowed: text. Put it in quotes: '5'"),
     ({"apiVersion": "v1"}, "apiVersion: found 'v1', allowed: 'trimtab.dev/v1'"),
     ({"kind": "Service"}, "kind: found 'Service', allowed: 'Function'"),

@@ -10,9 +10,9 @@ import pytest
 
 from trimtab.errors import SpecError
 from trimtab.spec import from_dict
+from trimtab.spec.base import Base
 from trimtab.spec.document import parse, to_json
 from trimtab.spec.schema import field_docstrings, json_schema, main, markdown
-from trimtab.spec.types import Base
 
 ROOT = Path(__file__).parents[2]
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())

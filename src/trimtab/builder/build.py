@@ -15,13 +15,13 @@ from trimtab.builder.image import base as bases
 from trimtab.builder.image.base import Base
 from trimtab.builder.image.bundle import Bundle, bundle
 from trimtab.builder.image.source import open_source
-from trimtab.builder.layers import interpreter, pyc
+from trimtab.builder.layers import interpreter, pyc, runtime
 from trimtab.builder.layers.makers import Makers
 from trimtab.builder.registry import parse
 from trimtab.builder.request import BuildRequest, destination, named, platforms
 from trimtab.builder.requirements.imports import missing
 from trimtab.builder.requirements.python import check_python
-from trimtab.builder.source import applied, read_source
+from trimtab.builder.source import applied, read_function
 from trimtab.config import settings
 from trimtab.errors import SpecError
 from trimtab.spec import Function, check
@@ -65,11 +65,12 @@ class _Build:
     """One try."""
 
     def __init__(self, request: BuildRequest, progress: Progress, notes: list[str]) -> None:
-        here = settings()
+        self.here = here = settings()
         self.request, self.show, self.notes = request, progress, list(notes)
         self.steps: list[Step] = []
-        self.destination = destination(request)
-        self.cache = Cache(here.home / "cache", here.cache_bytes)
+        self.name = named(request, here.registry)
+        self.destination = destination(request, self.name)
+        self.cache = Cache(here.home / "cache", here.cache_size * 2**20)
         self.locks = here.home / "cache" / "locks"
 
     def run(self) -> Built:
@@ -95,8 +96,7 @@ class _Build:
     def _read(self) -> tuple[Function, Code]:
         with self._timed("source") as step:
             function = check(self.request.function)
-            spec = function.spec
-            code = read_source(spec.source, spec.build, spec.handler, name=function.metadata.name)
+            code = read_function(function)
             function, said = applied(function, code)
             step.detail = f"{len(code.files)} files"
         self.notes += [*code.notes, *code.undefined, *said]
@@ -111,8 +111,9 @@ class _Build:
 
     def _bases(self, function: Function, declared: Declared) -> list[Base]:
         wanted = function.spec.build
-        python = wanted.python or (None if wanted.base_image else bases.running())
-        image = wanted.base_image or bases.default_image(wanted.python)
+        image = wanted.base_image or self.here.base_image
+        python = wanted.python or (None if image else bases.running())
+        image = image or bases.default_image(wanted.python)
         with self._timed("base") as step:
             source = open_source(image, self.cache, insecure=self.request.insecure)
             found = bases.read(source, platforms(self.request, self.destination), python, self.cache)
@@ -150,7 +151,7 @@ class _Build:
         return step.done
 
     def _built(self, whole: Bundle, found: list[Base], uploaded: int) -> Built:
-        name = parse(named(self.request))
+        name = parse(self.name)
         base = found[0]
         at = base.source.reference.at(base.digest) if base.source.reference else f"{base.name}@{base.digest}"
         return Built(
@@ -185,5 +186,5 @@ class _Build:
 
 def _declared(function: Function, code: Code) -> Declared:
     """Give what the description and the source require together."""
-    lines = list(dict.fromkeys([*function.spec.build.requirements, *code.requirements.lines]))
+    lines = runtime.without_itself([*function.spec.build.requirements, *code.requirements.lines])
     return msgspec.structs.replace(code.requirements, lines=lines)

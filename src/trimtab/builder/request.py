@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 
@@ -40,18 +39,14 @@ class BuildRequest(Struct, kw_only=True):
     """Make the layers, say what would be sent, and send nothing."""
 
 
-def named(request: BuildRequest) -> str:
-    """Give the image's full name. Errors: SpecError when there is none."""
+def named(request: BuildRequest, registry: str) -> str:
+    """Give the image's full name; `registry` is where those go that are given none. Errors: SpecError without either."""
     if request.image:
         return str(parse(request.image))
-    registry, name = os.environ.get("TRIMTAB_REGISTRY", "").strip("/ "), request.function.metadata.name
+    name = request.function.metadata.name
     if not registry or not name:
-        raise SpecError(
-            "image",
-            None,
-            "an image's name (-t registry.example.com/team/hello)",
-            hint="TRIMTAB_REGISTRY sets a default",
-        )
+        hint = "TRIMTAB_REGISTRY sets a default"
+        raise SpecError("image", None, "an image's name (-t registry.example.com/team/hello)", hint=hint)
     return str(parse(f"{registry}/{name}"))
 
 
@@ -73,9 +68,8 @@ def here() -> str:
     return f"linux/{_MACHINES.get(machine, machine)}"
 
 
-def destination(request: BuildRequest) -> Destination:
-    """Give where the image goes. Errors: SpecError for more than one, BuildError for an engine that is not here."""
-    name = named(request)
+def destination(request: BuildRequest, name: str) -> Destination:
+    """Give where the image called `name` goes. Errors: SpecError for more than one, BuildError for an engine that is not here."""
     given = [way for way in (request.layout, request.archive, request.load) if way is not None]
     if len(given) > 1:
         raise SpecError("destination", [str(each) for each in given], "one of a layout, an archive and an engine")

@@ -6,9 +6,11 @@ What a notebook has in memory, and its saved cells do not make, is missing there
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -68,25 +70,43 @@ def verify(
         order = {"handler": code.handler, "directory": str(folder), "kind": kind, "result": str(result)}
         order["sample"] = msgspec.to_builtins(sample or Sample())
         kept = {name: value for name, value in os.environ.items() if name in _INHERITED or name.startswith("COVERAGE_")}
-        command = [str(python or sys.executable), "-c", "from trimtab.builder.verify import main; main()"]
-        try:
-            done = subprocess.run(
-                command,
-                cwd=folder,
-                env={**kept, **(env or {})},
-                input=json.dumps(order),
-                capture_output=True,
-                text=True,
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise NotVerified(f"{code.handler} has not answered the sample within {timeout:g} s") from error
+        environ = {**kept, **(env or {})}
+        ended, said = _run(python or Path(sys.executable), folder, environ, json.dumps(order), timeout)
+        if ended is None:
+            raise NotVerified(f"{code.handler} has not answered the sample within {timeout:g} s")
         if not result.is_file():
-            ending = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-            raise NotVerified(f"{code.handler}: its process ended with code {done.returncode}: {ending[0]}")
+            ending = said.strip().splitlines()[-1:] or ["it said nothing"]
+            raise NotVerified(f"{code.handler}: its process ended with code {ended}: {ending[0]}")
         report = msgspec.json.decode(result.read_bytes(), type=_Report)
     return _judged(code, report)
+
+
+def _run(python: Path, folder: Path, environ: dict[str, str], order: str, timeout: float) -> tuple[int | None, str]:
+    """Run the clean process; give its exit code (None: it took too long) and what it wrote to stderr. Whatever it started
+    ends with it."""
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [str(python), "-c", "from trimtab.builder.verify import main; main()"],
+            cwd=folder,
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,  # no pipe: what the handler started would hold it open
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            process.communicate(order, timeout)
+        except subprocess.TimeoutExpired:
+            return None, ""
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+        errors.seek(0)
+        return process.returncode, errors.read().decode("utf-8", "replace")
 
 
 def _judged(code: Code, report: _Report) -> Verified:
@@ -134,11 +154,13 @@ def _tried(order: dict[str, Any], sample: Sample) -> _Report:
 
 
 def _job(loaded: Any, sample: Sample) -> Verified:
-    from trimtab.runtime.job import RunContext, call
+    from trimtab.runtime.job import call
+    from trimtab.runtime.run_context import RunContext
 
     with tempfile.TemporaryDirectory(prefix="trimtab-") as artifacts:
-        message = {"run": "verify", "function": "verify", "parameters": sample.parameters, "inputs": {}, "event": None}
-        context = RunContext({**message, "artifact_path": artifacts})
+        os.environ["TRIMTAB_ARTIFACTS"] = f"{artifacts}/store"  # what it logs is tried, and not kept
+        message: dict[str, Any] = {"run": "verify", "function": "verify", "project": "verify", "inputs": {}, "event": None}
+        context = RunContext({**message, "parameters": sample.parameters, "artifact_path": artifacts})
         call(loaded.call, context)
     return Verified(answer=repr(context.results)[:_LONGEST])
 

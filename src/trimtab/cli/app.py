@@ -26,11 +26,19 @@ SECTIONS = {
         "run": f"{_HERE}.run:run",
         "runs": f"{_HERE}.run:runs",
     },
+    "Models": {
+        "models": f"{_HERE}.models:models",
+        "drift": f"{_HERE}.drift:drift",
+        "approve": f"{_HERE}.loop:approve",
+        "promote": f"{_HERE}.loop:promote",
+        "reject": f"{_HERE}.loop:reject",
+    },
     "Events and triggers": {
         "events": f"{_HERE}.events:events",
         "publish": f"{_HERE}.events:publish",
         "trigger": f"{_HERE}.trigger:trigger",
         "dead": f"{_HERE}.dead:dead",
+        "consume": f"{_HERE}.consume:consume",
     },
     "Without a target": {
         "build": f"{_HERE}.build:build",

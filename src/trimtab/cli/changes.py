@@ -8,18 +8,32 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
-from msgspec import Struct
+from msgspec import Struct, ValidationError, convert
 from msgspec.structs import replace
 
-from trimtab.spec import CronTrigger, EnvVar, EventTrigger, Function, FunctionSpec, Sink, Trigger
+from trimtab.spec import (
+    CronTrigger,
+    EnvVar,
+    EventTrigger,
+    Function,
+    FunctionSpec,
+    Model,
+    Sink,
+    StreamTrigger,
+    Tracking,
+    Trigger,
+)
+from trimtab.spec.explain import explain
 from trimtab.spec.module import module_of
 from trimtab.spec.scalars import as_label
+from trimtab.spec.stream import is_stream_url
 
 
 class Changes(Struct, frozen=True, kw_only=True):
     """The flags that were given; None and empty leave the document's own value alone."""
 
     name: str | None = None
+    project: str | None = None
     kind: Literal["http", "serving", "job"] | None = None
     handler: str | None = None
     requirements: tuple[str, ...] = ()
@@ -30,14 +44,17 @@ class Changes(Struct, frozen=True, kw_only=True):
     timezone: str | None = None
     on: tuple[str, ...] = ()
     filter: tuple[str, ...] = ()
+    stream: tuple[str, ...] = ()
     sink: str | None = None
+    model: tuple[tuple[str, str], ...] = ()
+    track: bool = False
 
     def apply(self, function: Function) -> Function:
         """Give the function with these changes: values replace, variables are set by name, triggers are added."""
         spec = function.spec
         spec = replace(
             spec,
-            kind=self.kind or spec.kind,
+            kind=self.kind or ("serving" if self.model else spec.kind),
             handler=self._handler(spec),
             build=replace(spec.build, requirements=[*spec.build.requirements, *self._requirements()]),
             env=self._env(spec.env),
@@ -45,10 +62,14 @@ class Changes(Struct, frozen=True, kw_only=True):
             timeouts=replace(spec.timeouts, request=self.timeout or spec.timeouts.request),
             triggers=[*spec.triggers, *self._triggers(spec.triggers)],
             sink=_sink(self.sink) if self.sink else spec.sink,
+            models=self.models(spec.models),
         )
-        return replace(
-            function, metadata=replace(function.metadata, name=self.name or function.metadata.name), spec=spec
-        )
+        if self.track:
+            spec.tracking = spec.tracking or Tracking()
+            spec.sink = spec.sink or Sink(broker="default")
+        before = function.metadata
+        metadata = replace(before, name=self.name or before.name, project=self.project or before.project)
+        return replace(function, metadata=metadata, spec=spec)
 
     def _handler(self, spec: FunctionSpec) -> str:
         if not self.handler:
@@ -67,13 +88,20 @@ class Changes(Struct, frozen=True, kw_only=True):
         kept = [variable for variable in before if variable.name not in given]
         return [*kept, *(EnvVar(name=name, value=value) for name, value in given.items())]
 
+    def models(self, before: list[Model]) -> list[Model]:
+        """Give the models with those of the flags, each in place of the one of its key."""
+        given = [_model(key, path) for key, path in self.model]
+        kept = [model for model in before if model.key not in {each.key for each in given}]
+        return [*kept, *given]
+
     def _triggers(self, before: list[Trigger]) -> list[Trigger]:
         names = Names(trigger.name for trigger in before)
         zone = self.timezone or "UTC"
         crons = [CronTrigger(name=names.new("cron"), schedule=text, timezone=zone) for text in self.cron]
         ons = [_exact(text, names) for text in self.on]
         selects = [EventTrigger(name=names.new("filter"), filters=[{"cesql": text}]) for text in self.filter]
-        return [*crons, *ons, *selects]
+        streams = [StreamTrigger(name=names.new("stream"), url=text) for text in self.stream]
+        return [*crons, *ons, *selects, *streams]
 
 
 class Names:
@@ -106,7 +134,17 @@ def _exact(text: str, names: Names) -> EventTrigger:
     return EventTrigger(name=names.new(as_label(f"on-{first}", limit=40)), filters=[{"exact": attributes}])
 
 
+def _model(key: str, path: str) -> Model:
+    document = {"key": key, "path": path if "://" in path else str(Path(path).absolute())}
+    try:
+        return convert(document, Model)
+    except ValidationError as error:
+        raise click.BadParameter(str(explain(document, Model, "model") or error), param_hint="--model") from error
+
+
 def _sink(text: str) -> Sink:
+    if is_stream_url(text):
+        return Sink(stream=text)
     return Sink(uri=text) if re.match(r"https?://", text) else Sink(broker=text)
 
 

@@ -133,6 +133,7 @@ def _flag(name: str) -> str:
 
 _FUNCTION: tuple[Callable[[Any], Any], ...] = (
     click.option("--name", metavar="NAME", help="The function's name (default: the file's, as a DNS label)."),
+    click.option("--project", metavar="NAME", help="The project that it belongs to."),
     click.option("--kind", type=click.Choice(["http", "serving", "job"]), help="What kind of function it is."),
     click.option("--handler", metavar="HANDLER", help="module:name, or the name alone in a file."),
     click.option(
@@ -154,14 +155,66 @@ _FUNCTION: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--filter", multiple=True, metavar="CESQL", help="Call it with the events this expression selects. Repeatable."
     ),
-    click.option("--sink", metavar="BROKER|URL", help="Where context.emit sends events."),
+    click.option(
+        "--stream",
+        multiple=True,
+        metavar="URL",
+        help="Call it with the messages of a stream, such as local:orders. Repeatable.",
+    ),
+    click.option(
+        "--sink",
+        metavar="BROKER|URL",
+        help="Where context.emit and tracking send events: a broker, a URL, or a stream's.",
+    ),
+    click.option(
+        "--model",
+        multiple=True,
+        type=pair,
+        metavar="KEY[:VERSION]=PATH",
+        help="A model of a model server: a file, a store:// URI or an https URL. Repeatable.",
+    ),
+    click.option("--track", is_flag=True, help="Record what models are asked and answer, as events to the sink."),
 )
 
 
 def function_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What `deploy`, `dev` and `export` can set on a function; arrives as one `Changes`, `changes`."""
-    parts = ("name", "kind", "handler", "requirements", "env", "timeout", "cron", "timezone", "on", "filter", "sink")
-    return add_options(scale_options(gather(command, "changes", _changes, (*parts, "scale"))), _FUNCTION)
+    texts = ("name", "project", "kind", "handler", "timeout", "timezone", "sink")
+    lists = ("requirements", "env", "cron", "on", "filter", "stream", "model", "track")
+    return add_options(scale_options(gather(command, "changes", _changes, (*texts, *lists, "scale"))), _FUNCTION)
+
+
+_STREAM = (
+    click.option("--batch", type=click.IntRange(1, 10000), help="Messages in one call at most (default: 1)."),
+    click.option("--wait", metavar="DURATION", help="How long a batch waits to become full (default: not at all)."),
+    click.option(
+        "--concurrency", type=click.IntRange(min=0), help="Calls at a time at most (default: as many as it takes)."
+    ),
+    click.option(
+        "--order", type=click.Choice(["key", "partition", "none"]), help="What waits for what (default: key)."
+    ),
+    click.option("--start", metavar="WHERE", help="Where a new group begins: latest, earliest, a time, an offset."),
+    click.option(
+        "--lease", metavar="DURATION", help="Time after which a dead consumer's messages go on (default: 30s)."
+    ),
+    click.option("--path", metavar="PATH", help="The function's path (default: /)."),
+    click.option("--attempts", type=click.IntRange(min=0), help="Retries after the first try (default: 10)."),
+    click.option("--dead-letter", metavar="STREAM|URL", help="Where what cannot be delivered goes."),
+)
+
+
+def stream_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The settings of a stream trigger that were given, as fields of `StreamTrigger`; parameter `settings`."""
+    names = ("batch", "wait", "concurrency", "order", "start", "lease", "path", "attempts", "dead_letter")
+    return add_options(gather(command, "settings", _stream, names), _STREAM)
+
+
+def _stream(**values: Any) -> dict[str, Any]:
+    from trimtab.spec import Retry
+
+    given = {name: value for name, value in values.items() if value is not None}
+    retry = {name: given.pop(name) for name in ("attempts", "dead_letter") if name in given}
+    return {**given, "retry": Retry(**retry)}
 
 
 def _changes(**values: Any) -> Changes:

@@ -22,6 +22,7 @@ class Bars:
 
     def __init__(self) -> None:
         self._live = out.live()
+        self._erases = self._live and out.colour() is None  # which a dumb terminal cannot
         self._last, self._dirty = 0.0, False
 
     def __enter__(self) -> Bars:
@@ -30,20 +31,22 @@ class Bars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._dirty:
-            click.echo("\r\x1b[K", err=True, nl=False)
+        click.echo(self._erased(), err=True, nl=False)
 
     def show(self, step: Step) -> None:
         """Show a step that runs, or has ended."""
         if not self._live:
             return
         if step.ms is not None:
-            took = f"{step.ms:>8.0f} ms"
-            click.echo(f"\r\x1b[K{line(step, took)}", err=True)
-            self._dirty = False
-        elif time.monotonic() - self._last >= _PAUSE:
-            click.echo(f"\r\x1b[K{line(step, ' ' * 8 + '...')}", err=True, nl=False)
+            click.echo(f"{self._erased()}{line(step, f'{step.ms:>8.0f} ms')}", err=True)
+        elif self._erases and time.monotonic() - self._last >= _PAUSE:
+            click.echo(f"{self._erased()}{line(step, ' ' * 8 + '...')}", err=True, nl=False)
             self._last, self._dirty = time.monotonic(), True
+
+    def _erased(self) -> str:
+        """Give what takes the unfinished line away, if there is one."""
+        dirty, self._dirty = self._dirty, False
+        return "\r\x1b[K" if dirty else ""
 
 
 def line(step: Step, took: str) -> str:

@@ -28,6 +28,7 @@ _ENVIRONMENT = """\
 |---|---|
 | `TRIMTAB_HOME` | where this machine's state is; default `~/.trimtab` |
 | `TRIMTAB_MAX_REPLICAS` | where a function without `--max` stops on this machine; default 16 |
+| `TRIMTAB_ARTIFACTS` | the URL of the artifact store; default the folder `artifacts` of the home |
 | `TRIMTAB_BROKER_PORT` | the broker's port; default a free one, kept |
 | `TRIMTAB_DEBUG` | `1` shows the Python traceback of every error |
 | `NO_COLOR` | no colour, on terminals too |
@@ -68,17 +69,19 @@ def _pages(command: click.Command, parent: click.Context, name: str) -> Iterator
     yield f"### `{context.command_path}`\n"
     for text, literal in _paragraphs(command.help or ""):
         yield f"```sh\n{text}\n```\n" if literal else f"{text}\n"
+    if not isinstance(command, click.Group):
+        usage = " ".join(command.collect_usage_pieces(context))
+        yield f"Usage: `{context.command_path} {usage}`\n"
+    elif command.invoke_without_command:
+        yield f"Usage: `{context.command_path} [OPTIONS]`\n"
+    rows = [_row(record) for option in _options(command) if (record := option.get_help_record(context))]
+    if rows:
+        yield "\n".join(["| option | |", "|---|---|", *rows, ""])
     if isinstance(command, click.Group):
         for below in command.list_commands(context):
             child = command.get_command(context, below)
             assert child is not None
             yield from _pages(child, context, below)
-        return
-    usage = " ".join(command.collect_usage_pieces(context))
-    yield f"Usage: `{context.command_path} {usage}`\n"
-    rows = [_row(record) for option in _options(command) if (record := option.get_help_record(context))]
-    if rows:
-        yield "\n".join(["| option | |", "|---|---|", *rows, ""])
 
 
 def _options(command: click.Command) -> list[click.Option]:

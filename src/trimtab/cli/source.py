@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from msgspec.structs import replace
@@ -11,6 +12,9 @@ from trimtab.cli import output as out
 from trimtab.spec import Function, FunctionSpec, Metadata, Source
 from trimtab.spec.module import module_of
 from trimtab.spec.scalars import as_label
+
+if TYPE_CHECKING:
+    from trimtab.cli.changes import Changes
 
 CODE = {".py", ".ipynb"}
 DOCUMENTS = {".yaml", ".yml", ".json"}
@@ -34,6 +38,14 @@ def read(source: str, leftovers: list[str] | None = None) -> Function:
     raise _bad(
         f"{source!r} is neither FILE.py[:handler], NOTEBOOK.ipynb[:handler], git+URL@REF#FOLDER, a folder (see --handler), nor a function.yaml or .json"
     )
+
+
+def models_only(changes: Changes) -> Function:
+    """Give a model server that has no code of its own. Errors: click.UsageError where nothing says that it is one."""
+    if not changes.model or changes.kind not in (None, "serving"):
+        raise click.UsageError("name a SOURCE, or the models of a model server: --model KEY=PATH")
+    name = as_label(changes.model[0][0].partition(":")[0])
+    return Function(metadata=Metadata(name=name), spec=FunctionSpec(kind="serving"))
 
 
 def split(source: str) -> tuple[Path, str]:

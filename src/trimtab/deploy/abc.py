@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from trimtab.spec import Function, Scale, TrafficTarget
+from trimtab.spec import Function, Model, Scale, TrafficTarget
 from trimtab.triggers.abc import Firing
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Deployment",
     "Firing",
     "FunctionInfo",
+    "ModelChange",
     "Progress",
     "RevisionInfo",
     "RunInfo",
@@ -65,14 +66,22 @@ class RevisionInfo(Struct, kw_only=True):
     replicas: int = 0
 
 
+class ModelChange(Struct, kw_only=True):
+    """A change of one model of a function that runs: what it was before, and the number of the change, which grows."""
+
+    before: Model | None = None
+    stamp: int
+
+
 class TriggerInfo(Struct, kw_only=True):
-    """A trigger as it stands. `config` is the spec's; `pending` counts events accepted and not yet delivered."""
+    """A trigger as it stands. `config` is the spec's; `pending` counts events accepted and not yet delivered, and
+    for a stream also what the broker still has (its lag). `broken`: a stream's broker is away, and `outcome` says why."""
 
     function: str
     name: str
-    kind: Literal["cron", "event"]
+    kind: Literal["cron", "event", "stream"]
     config: dict[str, Any]
-    state: Literal["active", "paused"] = "active"
+    state: Literal["active", "paused", "broken"] = "active"
     next: float | None = None
     last: float | None = None
     outcome: str | None = None
@@ -111,6 +120,12 @@ class RunInfo(Struct, kw_only=True):
     results: dict[str, Any] = {}
     error: str | None = None
     artifact_path: str | None = None
+    artifacts: dict[str, str] = {}
+    """What the run logged: keys, and the `store://` URIs of the versions."""
+    cause: str | None = None
+    """Id of the event that started it; None when somebody did."""
+    lost: bool = False
+    """It did not fail by itself: what ran it went away."""
 
 
 class DeadLetter(Struct, kw_only=True):
@@ -160,6 +175,14 @@ class Target(ABC):
         """Send all traffic to `revision` (None: the ready one before the one that serves most)."""
 
     @abstractmethod
+    def change_model(self, name: str, key: str, model: Model | None) -> ModelChange:
+        """Have a model server that runs serve `model` under `key`, or (None) no model of that key.
+
+        Every replica of the revisions that take traffic follows, and those that start later do. Returns before they have.
+        Errors: Conflict for a function that is no model server.
+        """
+
+    @abstractmethod
     def logs(
         self, name: str, *, follow: bool = False, tail: int | None = None, revision: str | None = None
     ) -> Iterator[str]:
@@ -176,11 +199,15 @@ class Target(ABC):
         wait: bool = True,
         on_log: Callable[[str], None] | None = None,
     ) -> RunInfo:
-        """Run a job once. With `wait`, log lines go to `on_log` as they come; Ctrl-C cancels the run."""
+        """Run a job once. `inputs` are paths, URLs, and `store://` URIs, by name. With `wait`, log lines go to `on_log` as they come; Ctrl-C cancels the run."""
 
     @abstractmethod
     def runs(self, function: str | None = None) -> list[RunInfo]:
         """The history of runs, newest first."""
+
+    @abstractmethod
+    def broker(self, name: str = "default") -> str:
+        """Give the URL at which a broker takes events."""
 
     @abstractmethod
     def cancel(self, run: str) -> RunInfo:

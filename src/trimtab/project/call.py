@@ -59,7 +59,7 @@ def request(path: str, body: Any, method: str | None, headers: Mapping[str, str]
 
 def send(url: str, made: Request, timeout: float | None) -> Reply:
     """Send a request below `url`; redirects are not followed. Errors: TargetUnreachable."""
-    from trimtab.deploy import http  # what it needs of the standard library is slow to import
+    from trimtab.runtime import http  # what it needs of the standard library is slow to import
 
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in made.headers.items()]
     with http.request(made.method, http.join(url, made.path), headers, made.body or None, timeout=timeout) as response:

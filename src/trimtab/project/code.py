@@ -57,17 +57,28 @@ def loaded(function: Function, *, job: bool = False) -> Iterator[Loaded]:
 
     Errors: SpecError (no code here), HandlerError.
     """
-    from trimtab.builder.source import applied, read_source
     from trimtab.runtime.load import load
 
+    with located(function) as (handler, folder):
+        yield load(handler, folder, job=job)
+
+
+@contextmanager
+def located(function: Function) -> Iterator[tuple[str, Path]]:
+    """Give the handler and the folder it is in, to be loaded afresh, with the environment as `loaded` has it.
+
+    Errors: SpecError (no code here), BuildError.
+    """
+    from trimtab.builder.source import applied, read_function
+
     spec = function.spec
-    if not has_source(spec):
+    if not has_source(spec) and spec.kind != "serving":
         raise SpecError("spec.source", None, "a path, code or git, to run in this process")
-    code = read_source(spec.source, spec.build, spec.handler, name=function.metadata.name)
+    code = read_function(function)
     with _environment(applied(function, code)[0].spec), TemporaryDirectory(prefix="trimtab-") as scratch:
         folder = _folder(spec.source, code, Path(scratch) / "code")
         sys.modules.pop(code.handler.partition(":")[0], None)  # what an earlier load left: the file may have changed
-        yield load(code.handler, folder, job=job)
+        yield code.handler, folder
 
 
 def _folder(source: Source, code: Code, scratch: Path) -> Path:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from trimtab.errors import Conflict, SpecError
-from trimtab.project import call, triggers
+from trimtab.errors import Conflict, SpecError, TrimtabError
+from trimtab.project import call, serving, triggers
 from trimtab.project.code import qualified, source_of
 from trimtab.project.mounts import Modifier
 from trimtab.project.view import SpecView
@@ -20,6 +20,8 @@ from trimtab.spec import (
     FunctionSpec,
     KeyRef,
     Metadata,
+    MicroBatch,
+    Sink,
     Source,
     check,
     dump,
@@ -310,8 +312,90 @@ class FunctionHandle:
         return self
 
     def add_trigger(self, name: str, spec: Any) -> FunctionHandle:
-        """Add a trigger: `CronTrigger`, `EventTrigger`, a mapping with `kind`, or one of Nuclio's. Errors: SpecError."""
+        """Add a trigger: `CronTrigger`, `EventTrigger`, `StreamTrigger`, a mapping with `kind`, or one of Nuclio's. Errors: SpecError."""
         triggers.add(self.function.spec, name, spec)
+        return self
+
+    # Models
+
+    def add_model(
+        self,
+        key: str,
+        model_path: str | Path | None = None,
+        class_name: Any = None,
+        *,
+        sha256: str | None = None,
+        batch: MicroBatch | Mapping[str, Any] | None = None,
+        **params: Any,
+    ) -> FunctionHandle:
+        """Add a model to a function of kind serving, or replace the one of that key; `key` may have `:VERSION` behind it.
+
+        `model_path` is a store:// URI (or a logged model itself), a path or an https URL; `class_name` a subclass of
+        ModelServer in the function's code, or its name, or nothing for the built-in class; `params` are its parameters.
+        Errors: SpecError.
+        """
+        serving.add(self.function.spec, serving.model(key, model_path, class_name, sha256, batch, params))
+        return self
+
+    def remove_model(self, key: str) -> FunctionHandle:
+        """Take a model out again. Errors: SpecError, naming those that are there."""
+        serving.remove(self.function.spec, key)
+        return self
+
+    def set_tracking(
+        self,
+        sink: Sink | str | None = None,
+        sample: float | None = None,
+        batch: int | None = None,
+        *,
+        age: str | float | None = None,
+        stream_path: str | None = None,
+        enable_tracking: bool = True,
+    ) -> FunctionHandle:
+        """Record what models are asked and answer, as events to a sink: a broker's name, or a URL.
+
+        Without a sink the records go to the function's own, or to the broker `default`. `sample` is the share of requests
+        (a number above 1 is MLRun's: one of so many), `batch` the rows of an event, `age` how long they wait for others.
+        `stream_path` is MLRun's name of `sink`. Errors: SpecError.
+        """
+        serving.track(self.function.spec, sink or stream_path, sample, batch, age, on=enable_tracking)
+        return self
+
+    def set_retraining(self, function: FunctionHandle | str, **rule: Any) -> FunctionHandle:
+        """Say which job trains anew when a model drifts, and how its model is compared and rolled out.
+
+        `rule` are the fields of `spec.retrain` (on, confirm, cooldown, mode, data, comparison, rollout ...), mappings for
+        the last two. The job gets the event `dev.trimtab.retrain`: give it that trigger, or have it done here by giving
+        the job itself. Errors: SpecError.
+        """
+        serving.retrain(self.function.spec, function, rule)
+        return self
+
+    def load_model(
+        self, key: str, model_path: str | Path | None = None, class_name: Any = None, **options: Any
+    ) -> FunctionHandle:
+        """Add a model to the function that runs, without deploying it again; block until it is served.
+
+        Options are those of `add_model`. The next deployment begins with what `add_model` said. Errors: SpecError,
+        DeployFailed (the model cannot be loaded, and nothing changed), NotFound.
+        """
+        from trimtab.project import live
+
+        before = self.function.spec.models
+        self.add_model(key, model_path, class_name, **options)
+        try:
+            live.change(self._where(), self.metadata.name, key, self.function.spec.models[-1])
+        except TrimtabError:
+            self.function.spec.models = before
+            raise
+        return self
+
+    def unload_model(self, key: str) -> FunctionHandle:
+        """Take a model away from the function that runs; block until it is gone. Errors: NotFound."""
+        from trimtab.project import live
+
+        live.change(self._where(), self.metadata.name, key, None)
+        self.function.spec.models = [each for each in self.function.spec.models if each.key != key]
         return self
 
     # Where it runs
@@ -444,6 +528,11 @@ class FunctionHandle:
 
         find(self._target).delete(self.metadata.name)
         self._url = ""
+
+    def _where(self) -> Target:
+        from trimtab.project.target import find
+
+        return find(self._target)
 
     def _address(self) -> str:
         from trimtab.project.target import find

@@ -7,17 +7,21 @@ import threading
 import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from trimtab.project.call import Reply, Request, request
-from trimtab.project.code import loaded
+from trimtab.project.code import located
 from trimtab.spec import Function
 from trimtab.spec.quantity import seconds, size
 
 if TYPE_CHECKING:
     from trimtab.events import Envelope
     from trimtab.runtime.app import App
+    from trimtab.runtime.outbox import Counters
 
 _STARTS_WITHIN = 600.0
 """Seconds for `init_context` or `load` of a large model; a test that hangs longer is stuck."""
@@ -36,6 +40,12 @@ class Outbox:
         """Keep an event."""
         self.events.append(envelope)
 
+    def counters(self) -> Counters:
+        """Say that all were taken, for /metrics."""
+        from trimtab.runtime.outbox import Counters
+
+        return Counters(emitted=len(self.events), sent=len(self.events))
+
     def close(self, deadline: float = 0.0) -> None:
         """Nothing has to be flushed."""
 
@@ -48,16 +58,19 @@ class MockServer:
 
     def __init__(self, function: Function) -> None:
         from trimtab.runtime.app import App
+        from trimtab.runtime.load import load
 
         self.name = function.metadata.name
         self._outbox = Outbox() if function.spec.sink is not None else None
         with ExitStack() as stack:
-            found = stack.enter_context(loaded(function))
+            handler, folder = stack.enter_context(located(function))
+            config = _config(function, handler, folder)
+            found = load(config.entry, folder)
             self._loop = asyncio.new_event_loop()
             thread = threading.Thread(target=self._loop.run_forever, name=f"trimtab-mock-{self.name}", daemon=True)
             thread.start()
             stack.callback(_stop, self._loop, thread)
-            app: App = App(found, _config(function), emitter=self._outbox)
+            app: App = App(found, config, emitter=self._outbox)
             stack.callback(_shut_down, self._loop, app)  # its threads are there as soon as it begins to start
             self._wait(app.startup())
             app.ready = True
@@ -107,18 +120,23 @@ class MockServer:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_STARTS_WITHIN)
 
 
-def _config(function: Function) -> Any:
+def _config(function: Function, handler: str, folder: Path) -> Any:
     from trimtab.runtime.config import ReplicaConfig
 
     spec = function.spec
     return ReplicaConfig(
         function=function.metadata.name,
         kind=spec.kind,
-        handler=spec.handler,
+        handler=handler,
+        directory=str(folder),
         concurrency=spec.scale.concurrency,
         queue=spec.limits.queue,
         request_timeout=seconds(spec.timeouts.request),
         body_limit=size(spec.limits.body),
+        models=msgspec.json.encode(spec.models).decode(),
+        tracking=msgspec.json.encode(spec.tracking).decode() if spec.tracking is not None else "",
+        retrain=msgspec.json.encode(spec.retrain).decode() if spec.retrain is not None else "",
+        model_control="on",
     )
 
 

@@ -7,16 +7,19 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 
 from trimtab.config import settings
 from trimtab.deploy.abc import RunInfo
-from trimtab.errors import HandlerError, RunFailed, SpecError, TrimtabError
+from trimtab.errors import HandlerError, NotFound, RunFailed, SpecError, TrimtabError
 from trimtab.project.code import loaded
 from trimtab.spec import Function
+
+if TYPE_CHECKING:
+    from trimtab.artifacts import DataItem
+    from trimtab.runtime.run_context import RunContext
 
 Result = TypeVar("Result")
 
@@ -64,8 +67,17 @@ class Run:
 
     @property
     def outputs(self) -> dict[str, Any]:
-        """The results, and the folder of the run's files under `artifact_path`."""
-        return {**self.info.results, "artifact_path": self.info.artifact_path}
+        """The results, the URIs of what was logged, and the folder of the run's files under `artifact_path`."""
+        return {**self.info.results, **self.info.artifacts, "artifact_path": self.info.artifact_path}
+
+    def artifact(self, key: str) -> DataItem:
+        """Give what the run logged under a key. Errors: NotFound, naming what it logged."""
+        from trimtab.artifacts import get_dataitem
+
+        if key not in self.info.artifacts:
+            logged = ", ".join(sorted(self.info.artifacts)) or "(nothing)"
+            raise NotFound(f"run {self.uid()} logged no artifact {key!r}; it logged {logged}")
+        return get_dataitem(self.info.artifacts[key])
 
     def output(self, key: str) -> Any:
         """Give one output; None where there is none."""
@@ -112,21 +124,24 @@ def run_here(
 
     Errors: SpecError (parameters that do not fit), HandlerError, RunFailed caused by the handler's exception.
     """
-    from trimtab.runtime.job import RunContext, call
+    from trimtab.artifacts.dataitem import located
+    from trimtab.runtime.job import call
     from trimtab.runtime.load import frames
+    from trimtab.runtime.run_context import RunContext
 
     name, uid = function.metadata.name, uuid.uuid4().hex[:12]
-    folder = artifact_path or str(settings().home / "artifacts" / name / uid)
+    folder = artifact_path or str(settings().run_files(name, uid))
     info = RunInfo(id=uid, function=name, state="running", created=time.time(), artifact_path=folder)
     info.started, info.parameters = info.created, {**function.spec.parameters, **parameters}
     with loaded(function, job=True) as found:
-        paths = {key: str(Path(value).absolute()) for key, value in inputs.items()}
+        places = {key: located(value) for key, value in inputs.items()}
         context = RunContext(
             {
                 "run": uid,
                 "function": name,
+                "project": function.metadata.project,
                 "parameters": info.parameters,
-                "inputs": paths,
+                "inputs": places,
                 "event": None,
                 "artifact_path": folder,
             }
@@ -137,18 +152,19 @@ def run_here(
             raise
         except (Exception, SystemExit) as error:
             if isinstance(error, SystemExit) and not error.code:
-                _end(info, context.results, None)
+                _end(info, context, None)
                 return Run(info)
-            _end(info, context.results, f"{type(error).__name__}: {error}")
+            _end(info, context, f"{type(error).__name__}: {error}")
             if '", cell ' in (trace := frames(error)):
                 error.add_note(f"In the notebook:\n{trace}")
             raise RunFailed(f"run {uid} of {name!r} failed: {info.error}", Run(info)) from error
-    _end(info, context.results, None)
+    _end(info, context, None)
     return Run(info)
 
 
-def _end(info: RunInfo, results: dict[str, Any], error: str | None) -> None:
-    info.results, info.error, info.finished = dict(results), error, time.time()
+def _end(info: RunInfo, context: RunContext, error: str | None) -> None:
+    info.results, info.artifacts = dict(context.results), dict(context.artifacts)
+    info.error, info.finished = error, time.time()
     info.state, info.exit_code = ("failed", 1) if error else ("succeeded", 0)
 
 

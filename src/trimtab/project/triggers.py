@@ -7,12 +7,10 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import SpecError
-from trimtab.spec import CronTrigger, EventTrigger, FunctionSpec, Limits, Trigger
+from trimtab.spec import CronTrigger, EventTrigger, FunctionSpec, Limits, StreamTrigger, Trigger
 from trimtab.spec.explain import explain
 
-_ALLOWED = (
-    "a CronTrigger, an EventTrigger, a mapping such as {'kind': 'cron', 'schedule': '@hourly'}, or Nuclio's trigger"
-)
+_ALLOWED = "a CronTrigger, an EventTrigger, a StreamTrigger, a mapping such as {'kind': 'cron', 'schedule': '@hourly'}, or Nuclio's trigger"
 
 
 def add(spec: FunctionSpec, name: str, given: Any) -> None:
@@ -20,11 +18,11 @@ def add(spec: FunctionSpec, name: str, given: Any) -> None:
 
     Errors: SpecError for what is no trigger, or has a setting that means nothing here.
     """
-    if isinstance(given, CronTrigger | EventTrigger):
+    if isinstance(given, CronTrigger | EventTrigger | StreamTrigger):
         _put(spec, msgspec.structs.replace(given, name=name))
         return
     document = _document(given)
-    if "attributes" in document or document.get("kind") not in {"cron", "event"}:
+    if "attributes" in document or document.get("kind") not in {"cron", "event", "stream"}:
         _add_nuclio(spec, name, document)
     else:
         _put(spec, _ours(name, document))

@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from trimtab.builder.source import applied, read_source
+from trimtab.builder.source import applied, read_function
 from trimtab.builder.verify import Sample, Verified, verify
 from trimtab.config import settings
 from trimtab.project.run import without_loop
@@ -17,7 +17,7 @@ def verified(function: Function, sample: Sample | None = None) -> Verified:
     """Import the handler in a clean process and call it once. Errors: NotVerified; SpecError; DeployFailed where the
     requirements cannot be installed."""
     spec = function.spec
-    code = read_source(spec.source, spec.build, spec.handler, name=function.metadata.name)
+    code = read_function(function)
     complete = check(applied(function, code)[0]).spec
     env = {variable.name: variable.value or "" for variable in complete.env if variable.value_from is None}
     with tempfile.TemporaryDirectory(prefix="trimtab-") as scratch:

@@ -25,7 +25,9 @@ def routes(app: App) -> Any:
         return JSONResponse({"ready": ready, "reason": reason}, 200 if ready else 503)
 
     async def metrics(_request: Request) -> Response:
-        text = app.metrics.render(app.limiter, app.context.emitter)
+        own = getattr(app.loaded.instance, "own_metrics", None)
+        more = own(app.metrics.labels) if callable(own) else ()
+        text = app.metrics.render(app.limiter, app.context.emitter, more)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     return Starlette(

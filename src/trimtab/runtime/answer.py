@@ -81,6 +81,8 @@ def plain(value: Any, wanted: Wish) -> Answer:
         return Answer(200, [_BYTES], bytes(value))
     if value is None:
         return Answer(200, [])
+    if isinstance(value, Answer):
+        return value
     if is_response(value):
         return _response(value, wanted)
     if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], int) and type(value[0]) is not bool:

@@ -54,7 +54,7 @@ class App:
         self.close_next = 0
         """How many responses still carry it: a new replica is to get its share of the open connections."""
         self._call, self._blocking, self._two = loaded.call, plan(loaded.call), loaded.arity == 2
-        self._asgi = loaded.flavour != "event"
+        self._asgi, self._batch = loaded.flavour != "event", loaded.batch
         self._given_up: dict[Any, asyncio.Future[Any]] = {}
         """By task: the thread's call that went on when the task was cancelled."""
         self._admin: Any = None
@@ -88,6 +88,7 @@ class App:
     async def _begin(self) -> None:
         if self.context.emitter is not None:
             self.context.emitter.start()
+        await self.life.enter(self._threads)
         if self.loaded.flavour == "asgi":
             self.lifespan = Lifespan(self.loaded.call)
             await self.lifespan.start()
@@ -133,7 +134,7 @@ class App:
                 answer = refused
             else:
                 entered = True
-                call, wanted = read(scope, body)
+                call, wanted = read(scope, body, raw=self.loaded.raw)
                 if isinstance(call, Event):
                     answer = await self._answer(call, wanted, task)
                 elif isinstance(call, Answer):
@@ -185,6 +186,8 @@ class App:
         return late(self.config.request_timeout) if why is LATE else gone()
 
     async def _answer_batch(self, calls: list[Event], task: Any) -> Answer:
+        if self._batch:
+            return batch.together(calls, await self._answer_list(calls, batch.WISH, task))
         return await batch.respond(
             calls,
             lambda call, wanted: self._answer(call, wanted, task),
@@ -193,16 +196,49 @@ class App:
 
     async def _answer(self, call: Event, wanted: Wish, task: Any) -> Answer:
         """Call the handler; every end of the call is an answer."""
-        CURRENT.set(call)
+        if self._batch:
+            return (await self._answer_list([call], wanted, task))[0]
+        value = await self._value(call, call, task)
+        if isinstance(value, Answer):
+            return value
+        return await self._written(value, call, wanted, task)
+
+    async def _answer_list(self, calls: list[Event], wanted: Wish, task: Any) -> list[Answer]:
+        """Call a handler of batches once; what it raises is the answer to every event."""
+        value = await self._value(calls, calls[0], task) if calls else []
+        if isinstance(value, Answer):
+            return [value] * len(calls)
+        try:
+            outcomes = batch.outcomes(value, len(calls))
+        except ValueError as exc:
+            return [failed(exc)] * len(calls)
+        return [
+            failed(outcome) if isinstance(outcome, BaseException) else await self._written(outcome, call, wanted, task)
+            for call, outcome in zip(calls, outcomes, strict=True)
+        ]
+
+    async def _value(self, argument: Event | list[Event], current: Event, task: Any) -> Any:
+        """Call the handler and give what it returns; an Answer where it did not end well."""
+        CURRENT.set(current)
         running: asyncio.Future[Any] | None = None
         try:
             if self._blocking:
-                running = self._threads.call(self._call, *((self.context, call) if self._two else (call,)))
+                arguments = (self.context, argument) if self._two else (argument,)
+                running = self._threads.call(self._call, *arguments)
                 value = await running
             else:
-                value = self._call(self.context, call) if self._two else self._call(call)
-            if isinstance(value, Awaitable):
-                value = await value
+                value = self._call(self.context, argument) if self._two else self._call(argument)
+            return await value if isinstance(value, Awaitable) else value
+        except asyncio.CancelledError as exc:
+            return self.cut(task, exc, running)
+        except GeneratorExit:
+            raise
+        except BaseException as exc:  # SystemExit and KeyboardInterrupt of a handler are its failure, not ours
+            return failed(exc)
+
+    async def _written(self, value: Any, call: Event, wanted: Wish, task: Any) -> Answer:
+        """Write what the handler returned as the answer to one event."""
+        try:
             if call.envelope is None:
                 return plain(value, wanted)
             answer = to_event(value, wanted, call.envelope, self.config.function)
@@ -210,10 +246,10 @@ class App:
                 await self._exhaust(answer, task)
             return answer
         except asyncio.CancelledError as exc:
-            return self.cut(task, exc, running)
+            return self.cut(task, exc)
         except GeneratorExit:
             raise
-        except BaseException as exc:  # SystemExit and KeyboardInterrupt of a handler are its failure, not ours
+        except BaseException as exc:
             return failed(exc)
 
     # Answers

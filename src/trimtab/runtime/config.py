@@ -12,6 +12,8 @@ from msgspec import Struct
 from trimtab.errors import SpecError
 
 MIB = 1024 * 1024
+MODEL_SERVER = "trimtab.handlers.serving.server:Server"
+"""A name and no import: the layer of handlers is above this one."""
 
 
 class ReplicaConfig(Struct, kw_only=True, frozen=True):
@@ -51,6 +53,22 @@ class ReplicaConfig(Struct, kw_only=True, frozen=True):
     """`TRIMTAB_SPOOL`: folder for events that wait while the sink is away. None = memory only."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """`TRIMTAB_LOG_LEVEL`."""
+    models: str = ""
+    """`TRIMTAB_MODELS`: JSON, as `spec.models`. For kind serving, like the four that follow."""
+    tracking: str = ""
+    """`TRIMTAB_TRACKING`: JSON, as `spec.tracking`."""
+    retrain: str = ""
+    """`TRIMTAB_RETRAIN`: JSON, as `spec.retrain`."""
+    state: str = ""
+    """`TRIMTAB_STATE`: URL of the small documents that functions share, `sqlite:///path` or `redis://host/number`; models
+    added and removed since the start are in one. Empty = in a temporary file."""
+    model_control: Literal["on", "off"] = "off"
+    """`TRIMTAB_MODEL_CONTROL`: whether requests may load and unload models; off, because callers may be anybody."""
+
+    @property
+    def entry(self) -> str:
+        """What is loaded: the handler, or the model server, to which `handler` names the user's classes."""
+        return MODEL_SERVER if self.kind == "serving" else self.handler
 
 
 _VARIABLES = {

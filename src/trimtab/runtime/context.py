@@ -87,6 +87,7 @@ class Context:
 
     def __init__(self, config: ReplicaConfig, emitter: Emitter | None = None, worker_id: int = 0) -> None:
         self.function, self.revision, self.worker_id = config.function, config.revision, worker_id
+        self.config = config
         self.logger = Logger()
         self.user_data = SimpleNamespace()
         self.trigger = TriggerInfo()

@@ -20,6 +20,10 @@ PING = "dev.knative.sources.ping"
 """The type of Knative's PingSource, and of our cron trigger."""
 
 
+MESSAGE = "dev.trimtab.stream.message"
+"""The type of a stream's message that was no CloudEvent."""
+
+
 class Headers(dict[str, str]):
     """A request's headers: looked up in any case, listed in lower case; a header given twice is joined by a comma."""
 
@@ -40,7 +44,7 @@ class Headers(dict[str, str]):
 
 
 class TriggerInfo:
-    """What called the function: `kind` is http, cron or event."""
+    """What called the function: `kind` is http, cron, event or stream (a message that was no event before)."""
 
     __slots__ = ("kind", "name")
 
@@ -181,7 +185,7 @@ class Event:
             return TriggerInfo("http")
         if self.envelope.type == PING:
             return TriggerInfo("cron", self.envelope.source.rpartition("/")[2])
-        return TriggerInfo("event")
+        return TriggerInfo("stream" if self.envelope.type == MESSAGE else "event")
 
     @cached_property
     def type(self) -> str:

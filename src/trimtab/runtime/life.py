@@ -1,4 +1,4 @@
-"""What a function does besides answering: `load`, `start` and `init_context` first, `stop` last, `alive` and `ready`."""
+"""What a function does besides answering: `load`, `start`, `init_context`, `after_fork` first, `stop` last, `alive`, `ready`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,15 @@ class Life:
 
     async def begin(self, context: Context, threads: Threads) -> None:
         """Run what comes before the first request. Errors: ImportFailed, with the function's own traceback."""
-        await self._once("load", threads)
+        await self._once("load", threads, *self._wants_context(context))
         await self._once("start", threads, dict(os.environ))
         if self._init is not None:
             await _checked("init_context", self._init, threads, context)
         self._begun = True
+
+    async def enter(self, threads: Threads) -> None:
+        """Run `after_fork`, in each process and its loop. Errors: ImportFailed."""
+        await self._once("after_fork", threads)
 
     async def end(self, threads: Threads) -> None:
         """Run `stop`, if `begin` came to its end; what it raises is logged."""
@@ -57,6 +61,10 @@ class Life:
         function = self._method(name)
         if function is not None:
             await _checked(name, function, threads, *arguments)
+
+    def _wants_context(self, context: Context) -> tuple[Context, ...]:
+        function = self._method("load")
+        return (context,) if function is not None and "context" in inspect.signature(function).parameters else ()
 
     def _method(self, name: str) -> Any:
         found = getattr(self._instance, name, None)

@@ -1,12 +1,12 @@
 """Find a function's handler and say what kind it is.
 
-Supported: `handler(context, event)` (Nuclio), `handler(event)`, ASGI applications (a function of scope, receive and send,
+Supported: `handler(context, event)` (Nuclio), `handler(event)`, `handler(context, events: list)` for batches, ASGI applications (a function of scope, receive and send,
 a Starlette or FastAPI object), Knative's Python functions (`handle(scope, receive, send)`, or `new()` that gives an object
 with such a method and perhaps `start`, `stop`, `alive`, `ready`), and a class whose instances are called with (context, event) or
 (event). Each may be `def` or `async def`, and may yield to stream.
 
 Not supported: functions-framework's `f(request)`, whose request is Flask's, and of Nuclio what belongs to its cluster:
-`context.platform` (`call_function`, `explicit_ack`) and batches of events in one call.
+`context.platform` (`call_function`, `explicit_ack`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import importlib
 import importlib.util
 import inspect
 import linecache
+import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -32,7 +34,7 @@ from trimtab.runtime.invoke import code_of
 _USUAL = ("handler", "main", "handle", "new", "app")
 """Names that are looked for, in this order, when the spec names a module alone."""
 _CONTEXT = ("context", "ctx", "_context", "_ctx", "_")
-_RUNTIME = str(Path(__file__).parent)
+_OURS = f"{Path(__file__).parent.parent}{os.sep}"
 _MACHINERY = str(Path(importlib.__file__).parent)
 
 
@@ -46,9 +48,13 @@ class Loaded(Struct, kw_only=True):
     flavour: Literal["event", "asgi", "knative"]
     call: Callable[..., Any]
     arity: int = 2
+    batch: bool = False
+    """It takes a list of events, and gives a list of what became of each."""
     init: Callable[..., Any] | None = None
     instance: Any = None
     name: str = ""
+    raw: bool = False
+    """The handler reads bodies itself: it gets the bytes, whatever their content type."""
 
 
 def load(handler: str, directory: Path, *, job: bool = False) -> Loaded:
@@ -60,14 +66,16 @@ def load(handler: str, directory: Path, *, job: bool = False) -> Loaded:
     location, _, name = handler.partition(":")
     if not location:
         raise ModuleMissing("no handler is named: give module:name, or a file")
-    module = _module(location, directory.absolute())
+    module = load_module(location, directory)
     found = _named(module, name) if name else _usual(module)
     if job and callable(found[1]):
         return Loaded(flavour="event", call=found[1], name=found[0])
     return _classify(found[1], found[0], module)
 
 
-def _module(location: str, folder: Path) -> ModuleType:
+def load_module(location: str, directory: Path) -> ModuleType:
+    """Import a module, or a file, that `directory` holds. Errors: as `load`."""
+    folder = directory.absolute()
     name, file = location, _file(location, folder)
     if location.endswith(".py"):
         file = folder / location
@@ -144,7 +152,7 @@ def frames(exc: BaseException) -> str:
 
 
 def _is_ours(filename: str) -> bool:
-    return filename.startswith(("<frozen importlib", _MACHINERY, _RUNTIME))
+    return filename.startswith(("<frozen importlib", _MACHINERY, _OURS))
 
 
 def _named(module: ModuleType, name: str) -> tuple[str, Any]:
@@ -203,7 +211,26 @@ def _classify(found: Any, name: str, module: ModuleType) -> Loaded:
     if len(parameters) not in (1, 2):
         wanted = "(context, event), (event) or (scope, receive, send)"
         raise NameMissing(f"{module.__name__}:{name} takes ({', '.join(parameters)}); a handler takes {wanted}")
-    return Loaded(flavour="event", call=found, arity=len(parameters), init=init, instance=instance, name=name)
+    return Loaded(
+        flavour="event",
+        call=found,
+        arity=len(parameters),
+        batch=_takes_list(found, parameters[-1]),
+        init=init,
+        instance=instance,
+        name=name,
+        raw=getattr(instance, "raw_body", False) is True,
+    )
+
+
+def _takes_list(found: Any, parameter: str) -> bool:
+    """Tell a handler of batches: its event's parameter is called `events`, or is annotated as a list."""
+    try:
+        annotation = inspect.signature(found).parameters[parameter].annotation
+    except (TypeError, ValueError, KeyError):
+        return False
+    text = annotation if isinstance(annotation, str) else str(getattr(annotation, "__name__", annotation))
+    return parameter == "events" or bool(re.match(r"(typing\.)?(list|List|Sequence)\b", text))
 
 
 def _make(factory: Callable[[], Any], module: ModuleType, name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ class Metrics:
         """Keep how long each phase of the cold start took, in seconds."""
         self.phases = dict(phases)
 
-    def render(self, limiter: Limiter, emitter: Emitter | None) -> str:
-        """Write the page."""
+    def render(self, limiter: Limiter, emitter: Emitter | None, more: Sequence[str] = ()) -> str:
+        """Write the page; `more` are the function's own lines."""
         lines = ["# TYPE trimtab_request_duration_seconds histogram"]
         below = 0
         for bound, count in zip((*BUCKETS, "+Inf"), self.counts, strict=True):
@@ -51,7 +52,7 @@ class Metrics:
             lines.append(f'trimtab_cold_start_seconds{{{self.labels},phase="{phase}"}} {seconds:.6f}')
         if emitter is not None:
             lines += self._events(emitter)
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *more]) + "\n"
 
     def _events(self, emitter: Emitter) -> list[str]:
         counters = emitter.counters()

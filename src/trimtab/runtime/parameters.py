@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
@@ -54,7 +55,9 @@ def convert(name: str, value: Any, annotation: Any) -> Any:
     """Convert one value to its annotation; what no text can become (a DataFrame) stays as it is. Errors: SpecError."""
     if annotation in (Any, inspect.Parameter.empty) or (annotation is str and isinstance(value, str)):
         return value
-    text = str(value) if isinstance(value, str | PurePath) else None
+    if isinstance(annotation, type) and isinstance(value, annotation):
+        return value
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     try:
         return msgspec.convert(value if text is None else text, annotation, strict=text is None, dec_hook=_special)
     except (TypeError, _Unknown):

@@ -90,7 +90,7 @@ class Replica:
         configure(self.config)
         started = time.monotonic()
         try:
-            loaded = load(self.config.handler, Path(self.config.directory))
+            loaded = load(self.config.entry, Path(self.config.directory))
         except HandlerError as exc:
             return self._fail(exc)
         self.phases["import"] = time.monotonic() - started

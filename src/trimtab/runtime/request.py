@@ -45,14 +45,14 @@ async def rest(scope: Any, message: Any, receive: Any, limit: int) -> bytes | An
         message = await receive()
 
 
-def read(scope: Any, body: bytes) -> tuple[Event | list[Event] | Answer, Wish]:
-    """Turn a request into its event, or a batch into its events; what is malformed is refused."""
+def read(scope: Any, body: bytes, *, raw: bool = False) -> tuple[Event | list[Event] | Answer, Wish]:
+    """Turn a request into its event, or a batch into its events; what is malformed is refused. `raw`: do not decode."""
     headers = dict(scope["headers"])
     wanted = wish(headers)
     try:
         content_type = headers.get(b"content-type", b"")
         if _MARKS.isdisjoint(headers) and content_type[:23].lower() != b"application/cloudevents":
-            return Event.of(scope, body, decoder(content_type)(body) if body else b"", None), wanted
+            return Event.of(scope, body, body if raw or not body else decoder(content_type)(body), None), wanted
         if binding.is_event(scope["headers"]) is Mode.BATCH:
             return _batch(scope, body), wanted
         return _event(scope, binding.read(scope["headers"], body)), wanted

@@ -32,8 +32,15 @@ KEEP_ALIVE = 75
 """Seconds an idle connection is kept: longer than common clients' pools keep theirs, so that they close first."""
 LINGER = 1.0
 """Seconds that open connections get, while leaving, to send a request and be told to close."""
+HEAD_LIMIT = 64 * 1024
+"""Bytes of a request line with its headers, as with h11; beyond it the answer is 431. httptools itself has no bound."""
 UNPROVEN = 0.05
 """Seconds a new connection may hold a slot before its first request; an idle one must not block the others."""
+_TOO_LARGE_TEXT = b"the request line and its headers have more than %d bytes" % HEAD_LIMIT
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(_TOO_LARGE_TEXT), _TOO_LARGE_TEXT)
+)
 
 
 class Gate(Protocol):
@@ -216,7 +223,8 @@ class _Connection(HttpToolsProtocol):
     """A connection that counts its requests in, and says when its first one begins.
 
     A timer per answer, to close the connection should no request follow, costs a twentieth of a small request. Here an
-    idle connection notes since when it is, and the server looks once a second.
+    idle connection notes since when it is, and the server looks once a second. A connection on which a request's headers
+    are still to come is idle too, however slowly they come.
     """
 
     def __init__(self, page: StatsSlot | None, *args: Any) -> None:
@@ -224,14 +232,32 @@ class _Connection(HttpToolsProtocol):
         self.page = page
         self.prover: Server | None = None
         """Whoever waits for the first request."""
-        self.idle_since: float | None = None
-        """When the last answer was finished; None while there is something to do."""
+        self.idle_since: float | None = monotonic()
+        """When the connection was made, the last answer finished, or the headers began; None while there is something to
+        do."""
+        self._head: int | None = None
+        """Bytes of the headers that are under way; None when none are."""
+        self._head_since = 0.0
 
     def idle(self, before: float) -> bool:
-        """Whether the last answer was finished before that time, and nothing has come since."""
+        """Whether nothing has been asked since that time."""
         return self.idle_since is not None and self.idle_since < before
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head is not None:
+            self._head += len(data)
+            self.idle_since = self._head_since
+            if self._head > HEAD_LIMIT and not self.transport.is_closing():
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()  # type: ignore[no-untyped-call,unused-ignore]
+        self._head, self._head_since = 0, monotonic()
+
     def on_headers_complete(self) -> None:
+        self._head = None
         super().on_headers_complete()  # type: ignore[no-untyped-call,unused-ignore]
         if self.page is not None:
             self.page.begin(monotonic())

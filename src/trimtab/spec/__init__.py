@@ -2,6 +2,7 @@
 
 from trimtab.spec.check import check
 from trimtab.spec.load import LeftoverWarning, dump, from_dict, load, loads, to_dict
+from trimtab.spec.retrain import Retrain
 from trimtab.spec.types import (
     API_VERSION,
     Build,
@@ -15,6 +16,8 @@ from trimtab.spec.types import (
     KeyRef,
     Limits,
     Metadata,
+    MicroBatch,
+    Model,
     Resources,
     Retry,
     Scale,
@@ -23,6 +26,7 @@ from trimtab.spec.types import (
     Source,
     StreamTrigger,
     Timeouts,
+    Tracking,
     TrafficTarget,
     Trigger,
     Volume,
@@ -43,7 +47,10 @@ __all__ = [
     "LeftoverWarning",
     "Limits",
     "Metadata",
+    "MicroBatch",
+    "Model",
     "Resources",
+    "Retrain",
     "Retry",
     "Scale",
     "Scheduling",
@@ -51,6 +58,7 @@ __all__ = [
     "Source",
     "StreamTrigger",
     "Timeouts",
+    "Tracking",
     "TrafficTarget",
     "Trigger",
     "Volume",

@@ -13,10 +13,12 @@ from trimtab.errors import SpecError
 from trimtab.spec.amounts import check_limits, check_resources, check_retry, check_scale, check_timeouts
 from trimtab.spec.hint import NOTHING
 from trimtab.spec.load import from_dict
+from trimtab.spec.loop import check_retrain
 from trimtab.spec.plain import join, plain
 from trimtab.spec.quantity import duration, seconds
 from trimtab.spec.scalars import LABEL
 from trimtab.spec.schedule import check_schedule, check_zone
+from trimtab.spec.serving import check_serving
 from trimtab.spec.stream import masked, references
 from trimtab.spec.stream import parse as parse_stream
 from trimtab.spec.types import (
@@ -73,8 +75,14 @@ def check(function: Function) -> Function:
     _volumes(spec.volumes)
     names = {variable.name for variable in spec.env}
     _triggers(spec.triggers, names)
+    for index, trigger in enumerate(spec.triggers):
+        if spec.kind == "job" and isinstance(trigger, StreamTrigger) and trigger.batch > 1:
+            allowed = "1 while spec.kind is job: each message starts a run"
+            raise SpecError(f"spec.triggers[{index}].batch", trigger.batch, allowed)
     _sink(spec.sink, names)
+    check_serving(spec)
     check_traffic(spec.traffic)
+    check_retrain(spec)
     return function
 
 
@@ -112,7 +120,7 @@ def _code(spec: FunctionSpec) -> None:
     given = [name for name in ("path", "code", "git") if getattr(spec.source, name) is not None]
     if len(given) > 1:
         raise SpecError("spec.source", " and ".join(given), "one of path, code and git")
-    if not given and spec.build.image is None:
+    if not given and spec.build.image is None and spec.kind != "serving":
         raise SpecError("spec.source", NOTHING, "one of path, code and git (or spec.build.image)")
     for name in given:
         if not getattr(spec.source, name).strip():

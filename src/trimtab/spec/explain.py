@@ -143,7 +143,8 @@ def _annotated(kind: inspect.StrType | inspect.IntType | inspect.FloatType) -> A
     if isinstance(kind, inspect.StrType):
         return Annotated[str, Meta(min_length=kind.min_length, max_length=kind.max_length, pattern=kind.pattern)]
     plain = int if isinstance(kind, inspect.IntType) else float
-    return Annotated[plain, Meta(ge=kind.ge, le=kind.le)]
+    bounds: dict[str, Any] = {name: getattr(kind, name) for name in ("ge", "gt", "le", "lt")}
+    return Annotated[plain, Meta(**{name: bound for name, bound in bounds.items() if bound is not None})]
 
 
 def _expect(fits: bool, found: Any, kind: inspect.Type, path: str) -> None:

@@ -11,7 +11,8 @@ import msgspec
 
 from trimtab.errors import SpecError
 from trimtab.spec.plain import plain
-from trimtab.spec.types import API_VERSION, Function, Source
+from trimtab.spec.serving import is_built_in, is_path
+from trimtab.spec.types import API_VERSION, Function, FunctionSpec, Source
 
 ALIASES = {"nuclio": "http", "remote": "http"}
 """Names of kinds that MLRun's users know, and what they are here."""
@@ -24,8 +25,8 @@ class LeftoverWarning(UserWarning):
 def load(path: str | Path, *, leftovers: list[str] | None = None) -> Function:
     """Read a function from a file: ours, a Nuclio function.yaml or a function that MLRun exported.
 
-    A relative `source.path` is taken from the file's folder, and no source at all means that folder. What a foreign
-    document says and cannot be carried over is appended to `leftovers`, or warned of (LeftoverWarning) when that is
+    Relative paths (`source.path`, `models[].path`) are taken from the file's folder, and no source at all means that
+    folder, except for a model server without classes of its own. What a foreign document says and cannot be carried over is appended to `leftovers`, or warned of (LeftoverWarning) when that is
     None. Errors: SpecError.
     """
     path = Path(path)
@@ -33,9 +34,17 @@ def load(path: str | Path, *, leftovers: list[str] | None = None) -> Function:
     source = function.spec.source
     if source.path is not None:
         source.path = str(path.parent / source.path)
-    elif source == Source() and function.spec.build.image is None:
+    elif source == Source() and function.spec.build.image is None and _has_code(function.spec):
         source.path = str(path.parent)
+    for model in function.spec.models:
+        if model.path is not None and is_path(model.path):
+            model.path = str(path.parent / model.path)
     return function
+
+
+def _has_code(spec: FunctionSpec) -> bool:
+    """Whether a document without a source stands for its folder: the built-in model server needs no code."""
+    return spec.kind != "serving" or bool(spec.handler) or any(not is_built_in(each.class_name) for each in spec.models)
 
 
 def loads(text: str, *, name: str = "document", leftovers: list[str] | None = None) -> Function:

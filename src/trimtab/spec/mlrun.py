@@ -65,8 +65,33 @@ def read(document: dict[str, Any]) -> tuple[Function, list[str]]:
         "volumes": _volumes(remains),
         "scheduling": _scheduling(remains),
         "parameters": remains.take("spec.parameters", dict) if kind == "job" else None,
+        **(_serving(remains) if kind == "serving" else {}),
     }
     return from_dict(given({"metadata": metadata, "spec": spec}, 3)), remains.leftovers()
+
+
+def _serving(remains: Remains) -> dict[str, Any]:
+    """Take the models of a router; any other graph is not carried over. Its stream becomes the broker `default`."""
+    spec: dict[str, Any] = {"models": _models(remains)}
+    if remains.take("spec.track_models", bool):
+        for name in ("log_stream", "log_stream_batch", "log_stream_sample", "stream_args"):
+            remains.take(f"spec.parameters.{name}")
+        spec |= {"tracking": {"sample": 1.0}, "sink": {"broker": "default"}}
+        remains.notes.append("spec.track_models: the records go to the broker 'default' here; spec.sink says where")
+    return spec
+
+
+def _models(remains: Remains) -> list[dict[str, Any]]:
+    graph = remains.take("spec.graph", dict, {})
+    if graph.get("kind") != "router" or graph.get("class_name") not in (None, "", "mlrun.serving.ModelRouter"):
+        remains.put_back("spec.graph", graph)
+        return []
+    models = []
+    for key, route in dict(graph.get("routes") or {}).items():
+        given = dict(route.get("class_args") or {})
+        path = given.pop("model_path", None)
+        models.append({"key": key, "path": path, "className": route.get("class_name") or "", "params": given})
+    return models
 
 
 def _unfolded(document: dict[str, Any]) -> dict[str, Any]:

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
+from trimtab.spec.base import Base
+from trimtab.spec.retrain import Comparison, Guard, Retrain, Rollout  # noqa: F401  the document's types are all found here
 from trimtab.spec.scalars import ByteSize, Count, Duration, Label, Percent, Positive, Quantity, VariableName
 
 API_VERSION: Literal["trimtab.dev/v1"] = "trimtab.dev/v1"
-
-
-class Base(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, rename="camel"):
-    """Common settings: unknown keys are refused, defaults are not written out, names are camelCase outside Python."""
 
 
 class Metadata(Base):
@@ -75,7 +73,7 @@ class Build(Base):
     """Platforms that the image is built for, such as `linux/amd64`."""
     preload: list[str] | None = None
     """Modules that a warm parent imports before it forks replicas. Without it: those that the handler's file imports at
-    its top and that are installed distributions."""
+    its top and that are installed distributions; for a model server numpy and scikit-learn too."""
 
 
 class KeyRef(Base):
@@ -317,7 +315,8 @@ class StreamTrigger(Base, tag="stream", tag_field="kind"):
     lease: Duration = "30s"
     """How long the messages of a consumer that is gone stay its own, where the broker does not see that it is gone."""
     retry: Retry = field(default_factory=Retry)
-    """How a failed call is repeated. `deadLetter` may also be the name of a stream of the same broker."""
+    """How a failed call is repeated. `deadLetter` may also be a stream of the same broker, by its name, or an embedded one
+    (`local:NAME`)."""
     consumers: Consumers = field(default_factory=Consumers)
     """How many processes take the messages, on a cluster."""
     disabled: bool = False
@@ -340,6 +339,51 @@ class Sink(Base):
     """ceOverrides.extensions: set on every event (K_CE_OVERRIDES)."""
 
 
+class MicroBatch(Base):
+    """How requests that are there at the same time share one call of a model."""
+
+    size: Annotated[int, Meta(ge=1, le=10_000)] = 64
+    """Rows of one call at most; 1 = each request has a call of its own."""
+    wait: Duration = "0s"
+    """How long the first request waits for others, at most 1s. Without a wait those share a call that came while the one
+    before was under way."""
+
+
+class Model(Base):
+    """One model of a model server."""
+
+    key: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9][\w.-]{0,62}(:[\w.-]{1,63})?$",
+            extra={"allowed": "a name such as 'churn', or 'churn:v2' for one of its versions"},
+        ),
+    ]
+    """The name in the URL, with `:VERSION` behind it where several versions are served. Required."""
+    path: str | None = None
+    """Where the model is: a `store://models/...` URI, a file or folder, or an https URL. A class may do without."""
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", extra={"allowed": "64 hexadecimal digits"})] | None = None
+    """What the file's SHA-256 must be; it is refused otherwise. A `store://` URI knows it by itself."""
+    class_name: str = ""
+    """A subclass of `trimtab.ModelServer`: a name in the handler's module, or `module.Name`. Without it: the handler's
+    own, if it names a class, or else the built-in one, which serves whatever has `predict`."""
+    params: dict[str, Any] = {}
+    """What the class gets as parameters (`get_param`)."""
+    batch: MicroBatch | None = None
+    """Micro-batching. Without it: the defaults for the built-in class, none for another."""
+
+
+class Tracking(Base):
+    """What is recorded of a model server's traffic. The records go to `spec.sink`."""
+
+    sample: Annotated[float, Meta(ge=0.000001, le=1)] = 1.0
+    """The share of requests that is recorded, drawn at random."""
+    batch: Annotated[int, Meta(ge=1, le=10_000)] = 500
+    """Rows of one event at most."""
+    age: Duration = "1s"
+    """How long a row waits for others, at most 1h; then the event goes out as it is."""
+
+
 class TrafficTarget(Base):
     """A share of the traffic. Percents of a function sum to 100."""
 
@@ -359,7 +403,8 @@ class FunctionSpec(Base):
     description: str = ""
     """One line for people."""
     handler: str = ""
-    """`module:name`, or `module` alone for the name `handler` (or the only function there is)."""
+    """`module:name`, or `module` alone for the name `handler` (or the only function there is). Of a model server: the
+    module that its classes are in, if any; a class named here is that of all models that name none."""
     source: Source = field(default_factory=Source)
     """Where the code is."""
     build: Build = field(default_factory=Build)
@@ -392,6 +437,12 @@ class FunctionSpec(Base):
     """How traffic is split over revisions. Without it: all to the latest ready one."""
     parameters: dict[str, Any] = {}
     """Default parameters of a job."""
+    models: list[Model] = []
+    """What a model server serves."""
+    tracking: Tracking | None = None
+    """What a model server records of its traffic. Without it: nothing."""
+    retrain: Retrain | None = None
+    """What a drift of its models starts. Only for kind `serving`."""
 
 
 class Function(Base):

@@ -41,7 +41,13 @@ def home(warm: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The shared home, and no login of whoever runs the tests."""
     monkeypatch.setenv("TRIMTAB_HOME", str(warm))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    for name in ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "SOURCE_DATE_EPOCH", "TRIMTAB_REGISTRY"):
+    for name in (
+        "REGISTRY_AUTH_FILE",
+        "XDG_RUNTIME_DIR",
+        "SOURCE_DATE_EPOCH",
+        "TRIMTAB_REGISTRY",
+        "TRIMTAB_BASE_IMAGE",
+    ):
         monkeypatch.delenv(name, raising=False)
     return warm
 

@@ -76,7 +76,10 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
     needs("podman", "runc")
     found = Podman(tmp_path_factory.mktemp("podman"))
     yield found
-    found("system", "reset", "--force")
+    found("rm", "--all", "--force", "--time", "0")
+    found("rmi", "--all", "--force")
+    for mounted in ("graph/overlay", "graph"):  # podman leaves them mounted on themselves
+        subprocess.run(["umount", str(found.folder / mounted)], capture_output=True, check=False)
 
 
 def ask(port: int, method: str = "POST", path: str = "/", body: Any = None) -> tuple[int, bytes]:

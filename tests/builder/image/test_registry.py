@@ -122,6 +122,19 @@ def test_tokens(proxy: Front, make: Make, tmp_path: Path, tiny: str) -> None:
     assert len(proxy.logins) <= 8
 
 
+def test_a_login_of_netrc_and_a_proxy_are_not_for_registries_of_this_machine(
+    proxy: Front, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login eve password eve\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    log_in(tmp_path, proxy.host)
+    proxy.wants_token = True
+    make(f"{proxy.host}/netrc/hello:1")
+    assert set(proxy.logins) == {f"{USER}:{PASSWORD}"}
+
+
 def test_a_wrong_password_gets_no_token(proxy: Front, make: Make, tmp_path: Path) -> None:
     log_in(tmp_path, proxy.host, "guess")
     proxy.wants_token = True
@@ -257,3 +270,39 @@ def test_a_killed_build_refers_to_nothing_half_written(
     built = make(f"{server.host}/{repository}:1", code, handler="handler")
     for layer in built.platforms[0].layers:
         assert len(server.blob(repository, layer.digest)) == layer.size
+
+
+@pytest.mark.parametrize("at", ["code 0", "runtime 0", "push code"])
+def test_ctrl_c_leaves_nothing_behind(at: str, server: Registry, cold: Path, tmp_path: Path, tiny: str) -> None:
+    code, scratch = tmp_path / "code", tmp_path / "scratch"
+    code.mkdir()
+    scratch.mkdir()
+    (code / "handler.py").write_text(HELLO)
+    (code / "noise").write_bytes(os.urandom(40 * 2**20))
+    repository = f"interrupted/{at.replace(' ', '-')}"
+    command = [sys.executable, "-c", BUILD, f"{server.host}/{repository}:1", str(code), tiny]
+    environ = {**os.environ, "TMPDIR": str(scratch)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(at):
+                process.send_signal(signal.SIGINT)
+                break
+        _, errors = process.communicate()
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert server.tags(repository) == []
+    assert list(scratch.iterdir()) == []
+    assert list((cold / "cache" / "scratch").glob("*")) == []
+
+
+def test_two_builds_at_once(server: Registry, cold: Path, tmp_path: Path, tiny: str) -> None:
+    """Both begin with an empty cache, and push the same image to the same tag."""
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "handler.py").write_text(HELLO)
+    command = [sys.executable, "-c", BUILD, f"{server.host}/twice/hello:1", str(code), tiny]
+    builds = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for build in builds:
+        _, errors = build.communicate()
+        assert build.returncode == 0, errors
+    assert len(server.tags("twice/hello")) == 2  # the tag, and that of the SBOM

@@ -156,3 +156,33 @@ def test_two_runs_at_once_do_not_meet(local: Any) -> None:
     for thread in threads:
         thread.join()
     assert results == {n: {"return": n} for n in range(4)}
+
+
+def ends(local: Any, until: Any, count: int) -> list[dict[str, Any]]:
+    """The events that tell of ended runs, as soon as there are so many."""
+
+    def told() -> list[dict[str, Any]]:
+        return [event for event in local.target.events(tail=100) if event["type"] == "dev.trimtab.run"]
+
+    found: list[dict[str, Any]] = until(lambda: len(told()) >= count and told())
+    return found
+
+
+def test_the_end_of_each_run_is_an_event(local: Any, until: Any) -> None:
+    well = local.target.run(job(ADD), {"a": 1})
+    local.target.run(job("def add():\n    raise ValueError('no rows')\n"), {})
+    first, second = ends(local, until, 2)
+    assert (first["id"], first["subject"], first["source"]) == (f"{well.id}.ended", well.id, "/functions/adder")
+    assert (first["function"], first["state"], second["state"]) == ("adder", "succeeded", "failed")
+    assert first["data"]["results"]["sum"] == 1.5
+    assert second["data"]["error"] == "ValueError: no rows"
+    assert second["data"]["lost"] is False
+
+
+def test_a_run_that_its_daemon_took_along_is_told_as_lost_by_the_next(local: Any, until: Any) -> None:
+    local.target.run(job("import time\n\ndef add():\n    time.sleep(600)\n"), {}, wait=False)
+    local.kill()
+    local.target.up()
+    (event,) = ends(local, until, 1)
+    assert event["data"]["lost"] is True
+    assert event["data"]["error"] == "the daemon ended while this ran; run it again"

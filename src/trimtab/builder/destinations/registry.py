@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,13 +33,14 @@ class RegistryDestination(Destination):
     def __init__(self, reference: Reference, *, insecure: bool = False) -> None:
         self.reference = reference
         self._client = Client(reference, insecure=insecure)
+        self._stopped = threading.Event()
 
     def missing(self, bundle: Bundle) -> list[Blob]:
         """Ask for each blob, unless the tag names this very image already: then everything is there."""
         if self._client.digest(self.reference.version) == bundle.root.digest:
             return []
         blobs = list(bundle.blobs.values())
-        there = _at_once(lambda blob: self._client.has(blob.digest), blobs)
+        there = self._at_once(lambda blob: self._client.has(blob.digest), blobs)
         return [blob for blob, has in zip(blobs, there, strict=True) if not has]
 
     def send(self, bundle: Bundle, cache: Cache, progress: Progress = silent) -> int:
@@ -46,7 +48,7 @@ class RegistryDestination(Destination):
         if self._client.digest(self.reference.version) == bundle.root.digest:
             progress(Step(name="push", ms=0, detail=f"{self.reference} is this image already"))
             return 0
-        sent = sum(_at_once(lambda blob: self._blob(blob, cache, progress), bundle.blobs.values()))
+        sent = sum(self._at_once(lambda blob: self._blob(blob, cache, progress), bundle.blobs.values()))
         for document in bundle.children:
             self._client.put_manifest(document.content, document.media_type, document.digest)
         self._client.put_manifest(bundle.root.content, bundle.root.media_type, bundle.root.digest)
@@ -74,6 +76,8 @@ class RegistryDestination(Destination):
             nonlocal done
             done += size
             step(end=False)
+            if self._stopped.is_set():
+                raise _Stopped
 
         content = bytes_of(blob, cache)
         if isinstance(content, Path):
@@ -86,6 +90,17 @@ class RegistryDestination(Destination):
         done = blob.size
         step("sent")
         return blob.size
+
+    def _at_once(self, function: Callable[[Blob], Result], blobs: Iterable[Blob]) -> list[Result]:
+        """Do something to all blobs, a few at a time; the first failure ends the others at their next chunk."""
+        pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="trimtab-push")
+        try:
+            return list(pool.map(function, blobs))
+        except BaseException:
+            self._stopped.set()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _mounted(self, blob: Blob) -> bool:
         base = blob.source.reference if blob.source else None
@@ -117,10 +132,5 @@ class RegistryDestination(Destination):
         return msgspec.json.decode(content, type=Index).manifests if media_type == INDEX else []
 
 
-def _at_once(function: Callable[[Blob], Result], blobs: Iterable[Blob]) -> list[Result]:
-    """Do something to all blobs, a few at a time; the first failure ends what has not begun."""
-    pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="trimtab-push")
-    try:
-        return list(pool.map(function, blobs))
-    finally:
-        pool.shutdown(cancel_futures=True)
+class _Stopped(Exception):
+    """Another blob failed, or somebody pressed Ctrl-C: the rest of this one is not wanted."""

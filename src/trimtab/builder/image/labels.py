@@ -48,7 +48,7 @@ def created(code: Code, environ: Mapping[str, str] = os.environ) -> str:
 
 def _public(origin: str) -> str:
     """Give an address without the credentials in it; a path of this machine says nothing elsewhere."""
-    if "://" not in origin:
-        return ""
     parts = urlsplit(origin)
+    if parts.scheme not in ("https", "http", "ssh", "git"):
+        return ""
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -30,6 +30,9 @@ PACKAGE = Path(trimtab.__file__).parent
 _SCRIPT = Script(f"#!{places.PYTHON}\nfrom trimtab.cli import main\n\nmain()\n".encode())
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _EXTRA = re.compile(r"""\bextra\s*==\s*['"]([^'"]+)['"]""")
+_ITSELF = re.compile(r"\s*trimtab\s*(?:\[(?P<extras>[^\]]*)\])?\s*(?:[=<>!~;@].*)?", re.IGNORECASE)
+_OPAQUE = ".wh..wh..opq"
+"""Hides what the folder holds in the layers below: another Trimtab, where a base image brings one."""
 _KEPT = ("METADATA", "entry_points.txt", "WHEEL")
 
 
@@ -42,7 +45,7 @@ class Own(Struct, frozen=True):
     """The versions that are installed here, as constraints: what was tested together is what runs."""
 
 
-def own(extras: Iterable[str] = ()) -> Own:
+def own() -> Own:
     """Read what is installed here. Errors: BuildError when Trimtab runs from a bare copy."""
     try:
         itself = distribution("trimtab")
@@ -57,8 +60,21 @@ def own(extras: Iterable[str] = ()) -> Own:
         text = itself.read_text(name)
         if text is not None:
             files[f"trimtab-{itself.version}.dist-info/{name}"] = text.encode()
-    needs = _needs(itself, set(extras))
+    needs = _needs(itself)
     return Own(files=files, needs=tuple(needs), pins=tuple(sorted(_pins(needs))))
+
+
+def without_itself(lines: Iterable[str]) -> list[str]:
+    """Give requirements with what `trimtab[ml]` among them adds in its place: Trimtab itself is in the runtime layer."""
+    others: list[str] = []
+    for line in lines:
+        match = _ITSELF.fullmatch(line)
+        if match is None:
+            others.append(line)
+        else:
+            extras = {name.strip().lower() for name in (match["extras"] or "").split(",")}
+            others += _needs(distribution("trimtab"), extras)
+    return list(dict.fromkeys(others))
 
 
 def declared(mine: Own) -> Declared:
@@ -101,21 +117,20 @@ def _environment(python: str, home: str) -> Entries:
     links: Entries = {f"{places.BIN}/{name}": Link(home) for name in names}
     return {
         **links,
+        f"{places.ROOT}/{_OPAQUE}": b"",
         f"{places.BIN}/trimtab": _SCRIPT,
         f"{places.ROOT}/pyvenv.cfg": config.encode(),
         f"{places.site_packages(python)}/trimtab.pth": f"/{places.RUNTIME}\n".encode(),
     }
 
 
-def _needs(itself: Distribution, extras: set[str]) -> list[str]:
-    needs = []
-    for line in itself.requires or []:
-        extra = _EXTRA.search(line)
-        if extra is None:
-            needs.append(line)
-        elif extra[1] in extras:
-            needs.append(line.partition(";")[0].strip())
-    return sorted(needs)
+def _needs(itself: Distribution, extras: set[str] | None = None) -> list[str]:
+    """Name what Trimtab requires always, or what some of its extras add."""
+    lines = itself.requires or []
+    if extras is None:
+        return sorted(line for line in lines if not _EXTRA.search(line))
+    found = [(line, extra[1]) for line in lines if (extra := _EXTRA.search(line))]
+    return sorted(line.partition(";")[0].strip() for line, extra in found if extra in extras)
 
 
 def _pins(needs: Iterable[str]) -> set[str]:

@@ -50,6 +50,8 @@ class Client(Registry):  # type: ignore[misc]  # oras is not typed
         self.container = self.get_container(f"{reference.api}/{reference.repository}")
         find = partial(credentials.find, reference.host, reference.repository)
         self.auth = Auth(reference.host, self.session, self.prefix, find)
+        self.session.auth = _as_it_is
+        self.session.trust_env = not reference.loopback  # a proxy knows nothing of this machine's own ports
         for scheme in ("http://", "https://"):
             self.session.mount(scheme, _Adapter(max_retries=_retries()))
         self._sent: Callable[[int], None] = lambda _: None
@@ -189,6 +191,11 @@ class _Adapter(HTTPAdapter):
     def send(self, request: Any, *args: Any, **options: Any) -> requests.Response:
         options["timeout"] = options.get("timeout") or _DEADLINES
         return super().send(request, *args, **options)
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Leave a request alone: without a word on it, requests would put a login of ~/.netrc in the place of ours."""
+    return request
 
 
 def _retries() -> Retry:

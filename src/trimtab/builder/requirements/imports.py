@@ -46,6 +46,8 @@ _NAMES = {
     "zmq": "pyzmq",
 }
 """Modules whose distribution has another name."""
+GUESS = "a guess by the module's name: look it up before you take it"
+"""The reason of a proposal that nothing speaks for."""
 _GUARDS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 
 
@@ -88,7 +90,7 @@ def propose(module: str) -> tuple[str, str]:
     known = _known(module)
     if known:
         return known, "known to bring the module; it is not installed here"
-    return module.partition(".")[0].replace("_", "-"), "a guess by the module's name: look it up before you take it"
+    return module.partition(".")[0].replace("_", "-"), GUESS
 
 
 def _installed(module: str) -> list[str]:

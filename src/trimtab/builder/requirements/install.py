@@ -18,6 +18,8 @@ _SHEBANG = re.compile(rb"\A#!\s*\S*python[\d.]*[^\n]*\n")
 _ENV = b"#!/usr/bin/env python3\n"
 _OURS = (".lock", "CACHEDIR.TAG")
 """What uv leaves in its target for itself."""
+_HERE = ("uv_cache.json", "uv_build.json", "direct_url.json")
+"""What uv notes in each distribution of where and when its wheel was found."""
 
 
 def install(lock: Lock, python: str, platform: str, folder: Path) -> None:
@@ -44,20 +46,24 @@ def install(lock: Lock, python: str, platform: str, folder: Path) -> None:
 
 
 def _neutralise(folder: Path) -> None:
-    """Have scripts find Python by PATH, and their records say so: uv writes the path of this machine's Python."""
+    """Take out what speaks of this machine: the path of its Python in scripts, and where wheels were found when."""
     changed = {}
     for script in sorted((folder / "bin").glob("*")):
         content = script.read_bytes()
         if script.is_file() and (match := _SHEBANG.match(content)):
             _replace(script, _ENV + content[match.end() :])
             changed[f"bin/{script.name}"] = _ENV + content[match.end() :]
+    for name in _HERE:
+        for note in folder.glob(f"*.dist-info/{name}"):
+            note.unlink()
     for record in folder.glob("*.dist-info/RECORD"):
         _correct(record, changed)
 
 
 def _correct(record: Path, changed: dict[str, bytes]) -> None:
     lines = record.read_text("utf-8").splitlines()
-    corrected = [_entry(line, changed) for line in lines]
+    kept = [line for line in lines if line.partition(",")[0].rpartition("/")[2] not in _HERE]
+    corrected = [_entry(line, changed) for line in kept]
     if corrected != lines:
         _replace(record, "".join(f"{line}\n" for line in corrected).encode())
 

@@ -10,8 +10,10 @@ def check_python(declared: Declared, version: str) -> None:
     """Refuse Python `version` ("3.12") where the declaration's `requires-python` does. Errors: SpecError."""
     if not declared.python:
         return
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
+    try:
+        from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    except ImportError:  # it comes with the extra `build`, as uv does, which is then missed with what to install
+        return
     try:
         suits = SpecifierSet(declared.python).contains(f"{version}.99")
     except InvalidSpecifier as error:

@@ -19,10 +19,11 @@ from trimtab.runtime.pickled import IMPORT
 from trimtab.spec import Build, Source
 
 
-def read_source(source: Source, build: Build, handler: str, *, name: str = "") -> Code:
+def read_source(source: Source, build: Build, handler: str, *, name: str = "", needed: bool = True) -> Code:
     """Read where `source` says into files, the handler's full name and what the code says of itself.
 
-    `name` is the function's: it selects a notebook's named sections. `build.python` is the Python it is read for.
+    `name` is the function's: it selects a notebook's named sections. `build.python` is the Python it is read for. Unless a
+    handler is `needed`, a folder of several modules may leave open which of them it is in.
     Errors: SpecError naming what cannot be read, and where; BuildError where git or uv fail.
     """
     if source.git is not None:
@@ -35,7 +36,7 @@ def read_source(source: Source, build: Build, handler: str, *, name: str = "") -
         raise SpecError("spec.source", {}, "a path (file or folder), code or git")
     path = Path(source.path)
     if path.is_dir():
-        return read_folder(path, handler)
+        return read_folder(path, handler, needed=needed)
     if not path.is_file():
         raise SpecError("spec.source.path", source.path, "a file or folder that exists")
     if path.suffix == ".ipynb":
@@ -48,11 +49,11 @@ def read_source(source: Source, build: Build, handler: str, *, name: str = "") -
     return _code(files, handler, str(path), notes, path.parent)
 
 
-def read_folder(path: Path, handler: str, *, git: bool = True) -> Code:
+def read_folder(path: Path, handler: str, *, git: bool = True, needed: bool = True) -> Code:
     """Read a folder; `git` says whether .gitignore counts. Errors: SpecError."""
     found = Folder(path, git=git)
     _refuse_ignored(found, handler)
-    return _code(found.files, handler, str(path), found.notes, path)
+    return _code(found.files, handler, str(path), found.notes, path, needed=needed)
 
 
 def _text(text: str, name: str) -> Code:
@@ -63,9 +64,17 @@ def _text(text: str, name: str) -> Code:
     return code
 
 
-def _code(files: Mapping[str, Content], name: str, origin: str, notes: list[str], folder: Path | None) -> Code:
+def _code(
+    files: Mapping[str, Content],
+    name: str,
+    origin: str,
+    notes: list[str],
+    folder: Path | None,
+    *,
+    needed: bool = True,
+) -> Code:
     files = dict(sorted(files.items()))
-    name = handlers.find(name, files)
+    name = handlers.find(name, files, needed=needed)
     said = list(notes)
     requirements = declared(files, handlers.module_file(name, files), folder, said)
     return Code(files=files, handler=name, origin=origin, requirements=requirements, notes=said)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source")
+@click.argument("source", required=False)
 @function_options
 @click.option("--force", is_flag=True, help="Make a new revision even if nothing changed.")
 @verify_options
@@ -27,13 +27,21 @@ if TYPE_CHECKING:
 @output_option()
 @click.pass_obj
 def deploy(
-    session: Session, source: str, changes: Changes, force: bool, verify: bool, sample: Any, target: str, output: str
+    session: Session,
+    source: str | None,
+    changes: Changes,
+    force: bool,
+    verify: bool,
+    sample: Any,
+    target: str,
+    output: str,
 ) -> None:
     """Make a function run, and print its URL.
 
     SOURCE is FILE.py[:handler], NOTEBOOK.ipynb[:handler], a folder, git+URL@REF#FOLDER, or a function.yaml or .json
-    (Trimtab's or Nuclio's). Options override the document. A function that changed becomes a new revision, which takes over without a failed request; one that did
-    not is left alone. A missing daemon is started.
+    (Trimtab's or Nuclio's). Options override the document. A function that changed becomes a new revision, which takes
+    over without a failed request; one that did not is left alone. A missing daemon is started. A model server without
+    classes of its own needs no SOURCE.
 
     \b
     trimtab deploy hello.py
@@ -41,10 +49,11 @@ def deploy(
     trimtab deploy model.ipynb:predict --verify
     trimtab deploy report.py --cron '0 7 * * *' --timezone Europe/Paris
     trimtab deploy audit.py --on type=com.example.made -o json | jq -r .url
+    trimtab deploy --name iris --model rf=model.pkl --track
     """
-    from trimtab.cli.source import read
+    from trimtab.cli.source import models_only, read
 
-    function = changes.apply(read(source))
+    function = changes.apply(read(source) if source is not None else models_only(changes))
     if verify:
         try_out(function, sample)
     done = send(session.target(target, start=True), function, force=force)

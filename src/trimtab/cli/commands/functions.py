@@ -136,7 +136,7 @@ def show_triggers(triggers: list[TriggerInfo]) -> None:
             )
             for t in triggers
         ],
-        empty="No triggers. `trimtab deploy --cron` and `--on` make them.",
+        empty="No triggers. `trimtab deploy --cron`, `--on` and `--stream` make them.",
     )
 
 
@@ -144,6 +144,10 @@ def _when(trigger: TriggerInfo) -> str:
     if trigger.kind == "event":
         filters = trigger.config.get("filters") or []
         return " and ".join(out.compact(part) for part in filters) or "every event"
+    if trigger.kind == "stream":
+        from trimtab.spec.stream import parse
+
+        return str(parse(trigger.config["url"]))
     zone = trigger.config.get("timezone", "UTC")
     return f"{trigger.config.get('schedule', '')}" + ("" if zone == "UTC" else f" {zone}")
 

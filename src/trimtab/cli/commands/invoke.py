@@ -17,7 +17,7 @@ from trimtab.errors import InvocationFailed
 if TYPE_CHECKING:
     from http.client import HTTPResponse
 
-    from trimtab.deploy.http import Header
+    from trimtab.runtime.http import Header
 
 
 def header(text: str) -> Header:
@@ -68,7 +68,7 @@ def invoke(
     trimtab invoke audit -d '{"x": 1}' --event com.example.made --source /me --ext k=v
     trimtab invoke http://127.0.0.1:8080/ -d -
     """
-    from trimtab.deploy.http import join, request
+    from trimtab.runtime.http import join, request
 
     url = join(_url(session, name, target), path)
     made, content = _message(event_type, attributes, body, structured)

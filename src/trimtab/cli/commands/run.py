@@ -29,9 +29,17 @@ _EXITS = {"failed": Exit.FAILED, "cancelled": Exit.INTERRUPTED}
 @click.option(
     "-p", "--parameter", "parameters", multiple=True, type=pair, metavar="KEY=VALUE", help="A parameter. Repeatable."
 )
-@click.option("--input", "inputs", multiple=True, type=pair, metavar="NAME=PATH", help="An input file. Repeatable.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    type=pair,
+    metavar="NAME=PATH",
+    help="An input: a path, a URL, or a store:// URI. Repeatable.",
+)
 @click.option("--artifact-path", help="Where the run puts its files (default: a folder of its own).")
 @click.option("--name", help="The job's name (default: the file's, as a DNS label).")
+@click.option("--project", help="The project that it and what it logs belong to.")
 @click.option("--requirements", multiple=True, metavar="REQ|FILE", help="A requirement, or a .txt file. Repeatable.")
 @click.option("--env", multiple=True, type=pair, metavar="KEY=VALUE", help="An environment variable. Repeatable.")
 @click.option("--timeout", help="Time the run may take, such as 30m.")
@@ -46,6 +54,7 @@ def run(
     inputs: tuple[tuple[str, str], ...],
     artifact_path: str | None,
     name: str | None,
+    project: str | None,
     requirements: tuple[str, ...],
     env: tuple[tuple[str, str], ...],
     timeout: str | None,
@@ -67,7 +76,7 @@ def run(
     from trimtab.cli.changes import Changes
 
     place = session.target(target, start=True)
-    changes = Changes(name=name, kind="job", requirements=requirements, env=env, timeout=timeout)
+    changes = Changes(name=name, project=project, kind="job", requirements=requirements, env=env, timeout=timeout)
     info = place.run(
         _job(place, job, changes),
         dict(parameters),
@@ -127,7 +136,7 @@ def _job(place: Target, job: str, changes: Changes) -> Function:
         return changes.apply(read(job))
     if changes != Changes(kind="job"):
         raise click.UsageError(
-            "--name, --requirements, --env and --timeout go with a source: a deployed job has its own"
+            "--name, --project, --requirements, --env and --timeout go with a source: a deployed job has its own"
         )
     with looking_for(place, job):
         deployed = place.get(job)
@@ -137,8 +146,8 @@ def _job(place: Target, job: str, changes: Changes) -> Function:
 
 
 def _conclude(info: RunInfo) -> None:
-    if info.results:
-        out.facts(info.results.items())
+    if info.results or info.artifacts:
+        out.facts([*info.results.items(), *info.artifacts.items()])
     took = f" after {out.span(info.finished - info.started)}" if info.finished and info.started else ""
     reason = f": {info.error}" if info.error and info.state != "cancelled" else ""
     out.note(f"run {info.id} {info.state}{took}{reason}")
@@ -165,9 +174,10 @@ def _show(info: RunInfo) -> None:
             ("took", _took(info)),
             ("exit code", info.exit_code),
             ("error", info.error),
-            ("artifacts", info.artifact_path),
+            ("files", info.artifact_path),
             *((f"parameter {name}", value) for name, value in info.parameters.items()),
             *((f"result {name}", value) for name, value in info.results.items()),
+            *((f"artifact {name}", uri) for name, uri in info.artifacts.items()),
         )
     )
 

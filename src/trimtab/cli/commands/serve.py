@@ -6,27 +6,39 @@ import os
 
 import click
 
+from trimtab.cli.options import pair
+
 
 @click.command()
-@click.argument("source", metavar="FILE[:NAME]", envvar="TRIMTAB_HANDLER")
+@click.argument("source", metavar="[FILE[:NAME]]", required=False, envvar="TRIMTAB_HANDLER")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", type=click.IntRange(0, 65535), envvar="PORT", default=8080, show_default=True, show_envvar=True)
 @click.option("--kind", type=click.Choice(["http", "serving"]), help="What kind of function it is.")
 @click.option("--concurrency", type=click.IntRange(min=0), help="Requests worked on at a time; 0 = no limit.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that share the socket.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds a request may take; 0 = no limit.")
+@click.option(
+    "--model",
+    multiple=True,
+    type=pair,
+    metavar="KEY[:VERSION]=PATH",
+    help="A model to serve (default: TRIMTAB_MODELS). Repeatable.",
+)
+@click.option("--track", is_flag=True, help="Record what models are asked and answer (default: TRIMTAB_TRACKING).")
 @click.option("--sink", metavar="URL", help="Where context.emit sends events (default: K_SINK).")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least level that is logged."
 )
 def serve(
-    source: str,
+    source: str | None,
     host: str,
     port: int,
     kind: str | None,
     concurrency: int | None,
     workers: int | None,
     timeout: float | None,
+    model: tuple[tuple[str, str], ...],
+    track: bool,
     sink: str | None,
     log_level: str | None,
 ) -> None:
@@ -39,6 +51,7 @@ def serve(
     \b
     trimtab serve hello.py
     trimtab serve hello.py:greet --port 9000 --concurrency 1
+    trimtab serve --model rf=model.pkl
     """
     from msgspec.structs import replace
 
@@ -46,7 +59,9 @@ def serve(
     from trimtab.runtime.replica import serve as run
 
     given = {
-        "kind": kind,
+        "kind": kind or ("serving" if model else None),
+        "models": _models(model),
+        "tracking": "{}" if track else None,
         "concurrency": concurrency,
         "workers": workers,
         "request_timeout": timeout,
@@ -54,24 +69,36 @@ def serve(
         "log_level": log_level,
     }
     config = from_environ(os.environ)
-    handler, directory = _located(source, config.directory)
     config = replace(
         config,
-        handler=handler,
-        directory=directory,
+        **_handler(source, model, config.directory),
         **{option: value for option, value in given.items() if value is not None},
     )
     raise click.exceptions.Exit(run(config, host, port))
 
 
-def _located(source: str, directory: str) -> tuple[str, str]:
-    """Give handler and folder as the runtime takes them."""
-    module = source.partition(":")[0]
-    if not module.endswith((".py", ".ipynb")) and all(part.isidentifier() for part in module.split(".")):
-        return source, directory
+def _handler(source: str | None, models: tuple[tuple[str, str], ...], directory: str) -> dict[str, str]:
+    """Say where the code is, as the runtime takes it; a model server needs none."""
     from trimtab.cli.source import CODE, split
 
+    if source is None:
+        if models or os.environ.get("TRIMTAB_MODELS"):
+            return {}
+        raise click.UsageError("name FILE.py[:NAME], or models: --model KEY=PATH")
+    module = source.partition(":")[0]
+    if not module.endswith((".py", ".ipynb")) and all(part.isidentifier() for part in module.split(".")):
+        return {"handler": source, "directory": directory}
     path, name = split(source)
     if path.suffix not in CODE:
         raise click.BadParameter(f"{source!r} is neither FILE.py[:NAME] nor MODULE[:NAME]", param_hint="SOURCE")
-    return f"{path.name}:{name}" if name else path.name, str(path.parent)
+    return {"handler": f"{path.name}:{name}" if name else path.name, "directory": str(path.parent)}
+
+
+def _models(given: tuple[tuple[str, str], ...]) -> str | None:
+    if not given:
+        return None
+    import msgspec
+
+    from trimtab.cli.changes import Changes
+
+    return msgspec.json.encode(Changes(model=given).models([])).decode()

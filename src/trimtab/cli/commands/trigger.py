@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from trimtab.cli import output as out
 from trimtab.cli.commands.functions import show_triggers
 from trimtab.cli.names import closest
-from trimtab.cli.options import function_argument, output_option
+from trimtab.cli.options import function_argument, output_option, stream_options
 from trimtab.cli.session import Session
 from trimtab.errors import NotFound
 
@@ -18,11 +20,12 @@ _one = click.argument("trigger", metavar="FUNCTION/TRIGGER")
 def trigger() -> None:
     """See, fire and pause triggers.
 
-    A trigger calls a function by the clock or by events.
+    A trigger calls a function by the clock, by events, or by the messages of a stream.
 
     \b
     trimtab trigger ls
     trimtab trigger fire report/cron
+    trimtab trigger add report --stream 'redis://host/0?stream=orders'
     """
 
 
@@ -42,6 +45,61 @@ def list_triggers(session: Session, function: str | None, output: str) -> None:
         out.json(triggers)
     else:
         show_triggers(triggers)
+
+
+@trigger.command()
+@click.argument("name", metavar="FUNCTION[/TRIGGER]")
+@click.option("--stream", "url", required=True, metavar="URL", help="Where its messages come from.")
+@stream_options
+@click.pass_obj
+def add(session: Session, name: str, url: str, settings: dict[str, Any]) -> None:
+    """Have a stream's messages call a deployed function; makes a revision of it.
+
+    A password in the URL is $(NAME), and NAME a variable of the function. Put the trigger into the function's file to keep
+    it: a deploy without it takes it away.
+
+    \b
+    trimtab trigger add report --stream local:orders
+    trimtab trigger add report/orders --stream 'redis://:$(PASSWORD)@host/0?stream=orders&group=g' --batch 100
+    """
+    from trimtab.spec import StreamTrigger
+
+    function, _, trigger = name.partition("/")
+    made = StreamTrigger(name=trigger or "stream", url=url, **settings)
+    deployment = session.local().add_trigger(function, made)
+    click.echo(f"{function}/{made.name} calls {deployment.revision}")
+
+
+@trigger.command()
+@_one
+@click.pass_obj
+def rm(session: Session, trigger: str) -> None:
+    """Take a trigger away from a deployed function; makes a revision of it.
+
+    A stream's group stays where it is, in case the trigger comes back.
+
+    \b
+    trimtab trigger rm report/orders
+    """
+    function, name = _split(session, trigger)
+    session.local().remove_trigger(function, name)
+    click.echo(f"{trigger} is removed")
+
+
+@trigger.command()
+@_one
+@click.option("--from", "start", required=True, metavar="WHERE", help="earliest, latest, a time (RFC 3339), an offset.")
+@click.pass_obj
+def replay(session: Session, trigger: str, start: str) -> None:
+    """Go back, or ahead, in a stream: its messages from there on call the function, again where they did before.
+
+    \b
+    trimtab trigger replay report/orders --from earliest
+    trimtab trigger replay report/orders --from 2026-01-01T00:00:00Z
+    """
+    function, name = _split(session, trigger)
+    session.local().replay(function, name, start)
+    click.echo(f"{trigger} goes on from {start}")
 
 
 @trigger.command()

@@ -23,8 +23,9 @@ import uvloop
 
 from trimtab._version import __version__
 from trimtab.config import Settings, settings
-from trimtab.deploy.abc import FunctionInfo, Stage
-from trimtab.deploy.local import listener, sockets
+from trimtab.deploy.abc import FunctionInfo, ModelChange, Stage
+from trimtab.deploy.local import listener, models, sockets
+from trimtab.deploy.local.announce import announce
 from trimtab.deploy.local.autoscale import SAMPLE_INTERVAL, TICK_INTERVAL
 from trimtab.deploy.local.events import Events
 from trimtab.deploy.local.listener import Progress
@@ -33,7 +34,7 @@ from trimtab.deploy.local.runs import Runs
 from trimtab.deploy.local.service import Service
 from trimtab.deploy.local.store import Store
 from trimtab.errors import NotFound, TargetError
-from trimtab.spec import Function, Source, TrafficTarget, from_dict
+from trimtab.spec import Function, Model, Source, TrafficTarget, from_dict
 
 logger = logging.getLogger("trimtab.daemon")
 
@@ -75,15 +76,17 @@ class Daemon:
             loop.add_signal_handler(number, self.stopping.set)
         await self._end_orphans()
         self._restore()
-        scaler = loop.create_task(self._scale())
+        tasks = [loop.create_task(self._scale())]
         warming = loop.create_task(self.machine.warm())
         try:
             await self.events.start(self.events_socket)
+            tasks.append(loop.create_task(announce(self.runs, self.events.broker)))
             async with listener.listen(self.settings.control_socket, self._calls()):
                 logger.info("daemon %d is up, home %s, broker %s", os.getpid(), self.settings.home, self.broker_url)
                 await self.stopping.wait()
         finally:
-            scaler.cancel()
+            for task in tasks:
+                task.cancel()
             await asyncio.gather(warming, return_exceptions=True)
             await self._close()
 
@@ -163,6 +166,7 @@ class Daemon:
             "delete": self.delete,
             "traffic": self.traffic,
             "rollback": self.rollback,
+            "change_model": self.change_model,
             "run": self.run_job,
             "runs": self.list_runs,
             "cancel": self.cancel,
@@ -202,7 +206,7 @@ class Daemon:
 
     async def deploy(self, arguments: dict[str, Any], progress: Progress) -> Any:
         """Deploy a function."""
-        function = from_dict(arguments["function"])
+        function = await asyncio.to_thread(models.pinned, from_dict(arguments["function"]))
         self.events.check(function)
         name = function.metadata.name
         new = name not in self.services
@@ -241,6 +245,14 @@ class Daemon:
         await self.events.remove(service.name)
         del self.services[service.name]
         await service.delete(self.machine.folder)
+
+    async def change_model(self, arguments: dict[str, Any], _progress: Progress) -> Any:
+        """Change one model of a function that runs."""
+        service = self.service(arguments["name"])
+        model: Model | None = msgspec.convert(arguments["model"], type=Model | None)
+        model = None if model is None else await asyncio.to_thread(models.pin, model)
+        before, stamp = await service.change_model(arguments["key"], model)
+        return msgspec.to_builtins(ModelChange(before=before, stamp=stamp))
 
     async def traffic(self, arguments: dict[str, Any], _progress: Progress) -> Any:
         """Split a function's traffic."""

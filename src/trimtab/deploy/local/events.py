@@ -6,22 +6,26 @@ import asyncio
 import contextlib
 import logging
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from trimtab.config import Settings
 from trimtab.deploy.abc import TriggerInfo
 from trimtab.deploy.local.jobsink import PREFIX, JobSink
+from trimtab.deploy.local.streams import Streams
+from trimtab.deploy.local.streamsink import PREFIX as SINK
+from trimtab.deploy.local.streamsink import StreamSink
 from trimtab.errors import Conflict, NotFound
 from trimtab.runtime.client import Client
 from trimtab.runtime.server import Server
-from trimtab.spec import CronTrigger, EventTrigger, Function
+from trimtab.spec import CronTrigger, EventTrigger, Function, Source, StreamTrigger, Trigger, check
 from trimtab.spec.quantity import seconds
 from trimtab.triggers.abc import Subscription
 from trimtab.triggers.broker import Broker, Queue
 from trimtab.triggers.cron import CronScheduler
 from trimtab.triggers.filters import compile_filters
+from trimtab.triggers.streams.plan import start
 
 if TYPE_CHECKING:
     from trimtab.deploy.local.daemon import Daemon
@@ -31,6 +35,8 @@ logger = logging.getLogger("trimtab.events")
 
 JOB_SLOTS = 4
 """Runs of one job that events may start side by side."""
+METRICS = "/-/metrics"
+"""Where Prometheus reads how the stream consumers stand."""
 MOST_IN_FLIGHT = 512
 """Deliveries to one function at a time, however many slots it has: each holds a connection."""
 
@@ -44,6 +50,8 @@ class Events:
         self.broker = Broker(Queue(settings.home / "broker.db"), self.client, self)
         self.cron = CronScheduler(self.broker, settings.home / "cron.db")
         self.jobs = JobSink(daemon)
+        self.streams = Streams(daemon, self.broker)
+        self.sinks = StreamSink(daemon)
         self._server: Server | None = None
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -64,15 +72,23 @@ class Events:
         serving, firing = self._tasks
         firing.cancel()
         self._server.stop()
-        await asyncio.gather(serving, firing, return_exceptions=True)
+        await asyncio.gather(serving, firing, self.streams.close(), return_exceptions=True)
+        await self.sinks.close()
         await self.broker.close()
         self.cron.close()
         await self.client.aclose()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer as an ASGI application: the job sink under its prefix, the broker everywhere else."""
-        app = self.jobs if scope["path"].startswith(PREFIX) else self.broker.app
-        await app(scope, receive, send)
+        """Answer as an ASGI application: the sinks under their prefixes, the broker everywhere else."""
+        path = scope["path"]
+        if path.startswith(PREFIX):
+            await self.jobs(scope, receive, send)
+        elif path.startswith(SINK):
+            await self.sinks(scope, receive, send)
+        elif path == METRICS:
+            await _text(send, self.streams.metrics())
+        else:
+            await self.broker.app(scope, receive, send)
 
     # What delivery asks (triggers.abc.Slots)
 
@@ -86,21 +102,28 @@ class Events:
         service = self.daemon.services.get(function)
         if service is None:
             return 0
+        capacity, busy = self.load(function)
+        sent = 0 if service.is_job else self.broker.in_flight(function) + self.streams.in_flight(function)
+        return max(0, capacity - max(busy, sent))
+
+    def load(self, function: str) -> tuple[int, int]:
+        """How many calls the function takes at a time, and how many it works on now. At zero replicas it takes one."""
+        service = self.daemon.services.get(function)
+        if service is None:
+            return 0, 0
         if service.is_job:
-            return max(0, JOB_SLOTS - self.daemon.runs.active(function))
-        sent = self.broker.in_flight(function)
+            return JOB_SLOTS, self.daemon.runs.active(function)
         ready = [live for live in service.lives.values() if live.ready]
         if not ready:
-            return max(0, 1 - sent)
-        busy = sum(live.busy() for live in ready)
-        capacity = min(sum(live.capacity() for live in ready), MOST_IN_FLIGHT)
-        return max(0, capacity - max(busy, sent))
+            return 1, 0
+        return min(sum(live.capacity() for live in ready), MOST_IN_FLIGHT), sum(live.busy() for live in ready)
 
     def notify(self) -> None:
         """Look again for deliveries: a slot may be free."""
         if self._server is not None:
             self.broker.notify()
             self.cron.wake()
+            self.streams.tell_slots({function: self.load(function) for function in self.streams.functions})
 
     # Triggers of functions
 
@@ -110,12 +133,14 @@ class Events:
         for number, trigger in enumerate(function.spec.triggers):
             if isinstance(trigger, EventTrigger):
                 compile_filters(trigger.filters, path=f"spec.triggers[{number}].filters")
+        Streams.check(function)
 
     async def set_triggers(self, function: Function) -> None:
         """Make the function's triggers those of its document."""
         crons = [trigger for trigger in function.spec.triggers if isinstance(trigger, CronTrigger)]
         await self.subscribe()
         await self.cron.set_triggers(function.metadata.name, crons, namespace=function.metadata.namespace)
+        await self.streams.connected(function.metadata.name)
 
     async def remove(self, name: str) -> None:
         """Forget a function's triggers; what is pending for them goes to the dead letters."""
@@ -134,15 +159,20 @@ class Events:
                 self._subscription(document, trigger)
                 for document in documents
                 for trigger in document.spec.triggers
-                if not trigger.disabled or isinstance(trigger, CronTrigger)
+                if not trigger.disabled or not isinstance(trigger, EventTrigger)
             ]
         )
+        await self.streams.use(documents)
+        self.notify()
 
-    def _subscription(self, function: Function, trigger: CronTrigger | EventTrigger) -> Subscription:
+    def _subscription(self, function: Function, trigger: Trigger) -> Subscription:
         identity = f"{function.metadata.name}/{trigger.name}"
         timeout = trigger.retry.timeout if trigger.retry.timeout is not None else function.spec.timeouts.request
         if isinstance(trigger, CronTrigger):
             return Subscription(id=identity, retry=trigger.retry, timeout=seconds(timeout))
+        if isinstance(trigger, StreamTrigger):  # for what is redriven: the consumer delivers the rest
+            retry = msgspec.structs.replace(trigger.retry, dead_letter=None)
+            return Subscription(id=identity, path=trigger.path, retry=retry, timeout=seconds(timeout))
         return Subscription(
             id=identity,
             broker=trigger.broker,
@@ -163,6 +193,9 @@ class Events:
             "firings": self._firings,
             "fire": self._fire,
             "pause": self._pause,
+            "replay": self._replay,
+            "add_trigger": self._add_trigger,
+            "remove_trigger": self._remove_trigger,
             "events": self._events,
             "dead": self._dead,
             "redrive": self._redrive,
@@ -181,7 +214,7 @@ class Events:
                 info = TriggerInfo(
                     function=name,
                     name=trigger.name,
-                    kind="cron" if isinstance(trigger, CronTrigger) else "event",
+                    kind=_kind(trigger),
                     config=msgspec.to_builtins(trigger),
                     state="paused" if trigger.disabled or self.daemon.store.setting(f"paused {identity}") else "active",
                 )
@@ -192,13 +225,14 @@ class Events:
                 if (state := crons.get((name, trigger.name))) is not None:
                     info.state, info.next = state.state, state.next
                     info.last, info.outcome = state.last, state.outcome
+                self.streams.fill(info)
                 found.append(info)
         return found
 
     async def _triggers(self, arguments: dict[str, Any], _progress: Progress) -> Any:
         return msgspec.to_builtins(await self.triggers(arguments["function"]))
 
-    def _trigger(self, arguments: dict[str, Any]) -> CronTrigger | EventTrigger:
+    def _trigger(self, arguments: dict[str, Any]) -> Trigger:
         service = self.daemon.service(arguments["function"])
         latest = service.latest()
         known = {trigger.name: trigger for trigger in latest.document.spec.triggers} if latest else {}
@@ -218,10 +252,10 @@ class Events:
         return await self.cron.fire(arguments["function"], arguments["trigger"])
 
     def _cron_only(self, arguments: dict[str, Any]) -> None:
-        if not isinstance(self._trigger(arguments), CronTrigger):
-            raise Conflict(
-                f"{arguments['trigger']!r} takes events from a broker; only cron triggers fire by themselves"
-            )
+        trigger = self._trigger(arguments)
+        if not isinstance(trigger, CronTrigger):
+            place = "a broker" if isinstance(trigger, EventTrigger) else "a stream"
+            raise Conflict(f"{trigger.name!r} takes events from {place}; only cron triggers fire by themselves")
 
     async def _pause(self, arguments: dict[str, Any], _progress: Progress) -> Any:
         trigger, function, paused = self._trigger(arguments), arguments["function"], arguments["paused"]
@@ -229,9 +263,37 @@ class Events:
             await self.cron.pause(function, trigger.name, paused=paused)
         else:
             self.daemon.store.keep(f"paused {function}/{trigger.name}", "yes" if paused else None)
+            self.streams.pause(f"{function}/{trigger.name}", paused=paused)
             await self.subscribe()
         found = await self.triggers(function)
         return msgspec.to_builtins(next(info for info in found if info.name == trigger.name))
+
+    async def _replay(self, arguments: dict[str, Any], _progress: Progress) -> None:
+        trigger = self._trigger(arguments)
+        if not isinstance(trigger, StreamTrigger):
+            raise Conflict(f"{trigger.name!r} is no stream trigger; `trimtab dead redrive` delivers dead letters again")
+        start(arguments["start"])  # refuse what is none here, where the error keeps its kind
+        await self.streams.seek(f"{arguments['function']}/{trigger.name}", arguments["start"])
+
+    async def _add_trigger(self, arguments: dict[str, Any], progress: Progress) -> Any:
+        trigger = msgspec.convert(arguments["trigger"], StreamTrigger)
+        return await self._with_triggers(arguments["function"], trigger.name, [trigger], progress)
+
+    async def _remove_trigger(self, arguments: dict[str, Any], progress: Progress) -> Any:
+        trigger = self._trigger(arguments)
+        return await self._with_triggers(arguments["function"], trigger.name, [], progress)
+
+    async def _with_triggers(self, name: str, trigger: str, added: list[StreamTrigger], progress: Progress) -> Any:
+        """Deploy what serves with one trigger replaced. Its code is the latest revision's, not what the file holds now."""
+        latest = self.daemon.service(name).latest()
+        if latest is None:
+            raise NotFound(f"{name!r} has no revision that was ever ready: deploy it first")
+        spec = latest.document.spec
+        code = Source(path=str(self.daemon.machine.code(name, latest.name)))
+        triggers = [*(each for each in spec.triggers if each.name != trigger), *added]
+        spec = msgspec.structs.replace(spec, triggers=triggers, source=code)
+        function = check(msgspec.structs.replace(latest.document, spec=spec))
+        return await self.daemon.deploy({"function": msgspec.to_builtins(function)}, progress)
 
     async def _events(self, arguments: dict[str, Any], progress: Progress) -> None:
         found = self.broker.events(arguments["broker"], tail=arguments["tail"], follow=arguments["follow"])
@@ -247,3 +309,16 @@ class Events:
 
     async def _drop(self, arguments: dict[str, Any], _progress: Progress) -> int:
         return await self.broker.drop(arguments["ids"], function=arguments["function"])
+
+
+def _kind(trigger: Trigger) -> Literal["cron", "event", "stream"]:
+    if isinstance(trigger, CronTrigger):
+        return "cron"
+    return "event" if isinstance(trigger, EventTrigger) else "stream"
+
+
+async def _text(send: Any, text: str) -> None:
+    body = text.encode()
+    headers = [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -10,7 +10,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -22,6 +24,8 @@ from trimtab.deploy.local.source import Snapshot
 from trimtab.deploy.local.store import Revision, Store
 from trimtab.deploy.local.zygotes import Zygote
 from trimtab.errors import DeployFailed
+from trimtab.handlers.documents import Documents, open_documents
+from trimtab.handlers.serving import document as models
 from trimtab.runtime.config import ReplicaConfig
 from trimtab.spec import EnvVar, Function, KeyRef, Sink
 from trimtab.spec.quantity import seconds, size
@@ -30,6 +34,15 @@ logger = logging.getLogger("trimtab.machine")
 
 _INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "TRIMTAB_HOME")
 _PREFIXES = ("OPENBLAS_", "OMP_", "MKL_", "SSL_CERT_")
+
+
+def _seen(path: str | None) -> tuple[str, int, int] | None:
+    """Tell one content of a model's file from another without reading it: a new one makes a new revision."""
+    try:
+        found = Path(path or "").stat()
+    except OSError:
+        return None
+    return str(path), found.st_size, found.st_mtime_ns
 
 
 class Machine:
@@ -57,8 +70,14 @@ class Machine:
     def digest(self, function: Function, snapshot: Snapshot) -> str:
         """Name the function by all that makes a revision: its spec (without where the code came from), code, runtime."""
         spec = msgspec.structs.replace(function.spec, source=type(function.spec.source)())
-        document = msgspec.json.encode([function.metadata, spec], order="deterministic")
+        seen = [_seen(model.path) for model in spec.models]
+        document = msgspec.json.encode([function.metadata, spec, *seen], order="deterministic")
         return hashlib.sha256(b"\0".join([document, snapshot.digest().encode(), __version__.encode()])).hexdigest()
+
+    def forget(self, function: str) -> None:
+        """Remove what a deleted function's models became."""
+        for name in self.documents.names(models.name(function, "")):
+            self.documents.delete(name)
 
     async def interpreter(self, function: Function, folder: Path) -> str:
         """Give the Python that has what the function requires, building its environment at first use.
@@ -129,22 +148,48 @@ class Machine:
             body_limit=size(spec.limits.body),
             drain=seconds(spec.timeouts.drain),
             workers=spec.scale.workers,
-            sink=self.sink(spec.sink),
+            sink=self.sink(spec.sink, revision.function),
             overrides=spec.sink.extensions if spec.sink else {},
             spool=str(self.settings.home / "spool" / revision.function),
+            **(self._serving(revision) if spec.kind == "serving" else {}),
         )
 
-    def sink(self, sink: Sink | None) -> str | None:
-        """Resolve a sink to the URL that `K_SINK` holds."""
+    def _serving(self, revision: Revision) -> dict[str, Any]:
+        """What a model server is told besides. Here its callers are this machine's, so they may load and unload models."""
+        spec = revision.document.spec
+        return {
+            "models": msgspec.json.encode(spec.models).decode(),
+            "tracking": msgspec.json.encode(spec.tracking).decode() if spec.tracking is not None else "",
+            "retrain": msgspec.json.encode(spec.retrain).decode() if spec.retrain is not None else "",
+            "state": self.state_url,
+            "model_control": "on",
+        }
+
+    @property
+    def state_url(self) -> str:
+        """Where functions keep the small documents that they share."""
+        return f"sqlite://{self.settings.home}/state.db"
+
+    @cached_property
+    def documents(self) -> Documents:
+        """The documents there."""
+        return open_documents(self.state_url)
+
+    def sink(self, sink: Sink | None, function: str) -> str | None:
+        """Resolve a function's sink to the URL that `K_SINK` holds; a stream's credentials stay with the daemon."""
         if sink is None:
             return None
+        if sink.stream is not None:
+            return f"{self.broker_url}/-/sinks/{function}"
         return sink.uri or f"{self.broker_url}/{sink.broker}"
 
     def environ(self, variables: list[EnvVar]) -> dict[str, str]:
-        """Build a function's environment: a few of the daemon's own variables, then what the spec says."""
+        """Build a function's environment: a few of the daemon's own variables, where artifacts are, what the spec says."""
         inherited = {
             name: value for name, value in os.environ.items() if name in _INHERITED or name.startswith(_PREFIXES)
         }
+        inherited["TRIMTAB_ARTIFACTS"] = self.settings.artifact_store
+        inherited["TRIMTAB_STATE"] = self.state_url
         return {**inherited, **{variable.name: self._value(variable) for variable in variables}}
 
     def _value(self, variable: EnvVar) -> str:
@@ -220,8 +265,6 @@ class Machine:
     def warnings(self, function: Function) -> list[str]:
         """Say which fields this target keeps but does not use."""
         spec, said = function.spec, []
-        if spec.kind == "serving":
-            said.append("spec.kind: there is no model server yet; the handler is served like one of kind http")
         if spec.resources.limits or spec.resources.requests:
             said.append("spec.resources: requests and limits are not enforced on the local target")
         if spec.volumes:

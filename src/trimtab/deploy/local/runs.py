@@ -10,7 +10,7 @@ import shutil
 import signal
 import sqlite3
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,12 @@ logger = logging.getLogger("trimtab.runs")
 
 KEPT = 1000
 """Runs in the history; older ones are forgotten with their files."""
-_SCHEMA = "CREATE TABLE IF NOT EXISTS run (id TEXT PRIMARY KEY, function TEXT NOT NULL, created REAL NOT NULL, info TEXT NOT NULL) STRICT"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS run (
+  id TEXT PRIMARY KEY, function TEXT NOT NULL, created REAL NOT NULL, info TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS untold (id TEXT PRIMARY KEY) STRICT;
+"""
 
 
 class Runs:
@@ -39,7 +44,9 @@ class Runs:
         self.machine = machine
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute(_SCHEMA)
+        self._db.executescript(_SCHEMA)
+        self.ended = asyncio.Event()
+        """Set when a run has ended that `untold` lists."""
         self._children: dict[str, Child] = {}
         self._done: dict[str, asyncio.Future[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -49,9 +56,9 @@ class Runs:
         """Mark what an earlier daemon was running: its process is gone with it, and its result unknown."""
         for info in self.list():
             if info.state in ("pending", "running"):
-                info.state, info.finished = "failed", now()
+                info.state, info.finished, info.lost = "failed", now(), True
                 info.error = "the daemon ended while this ran; run it again"
-                self._put(info)
+                self._put_ended(info)
 
     # Reading
 
@@ -96,14 +103,15 @@ class Runs:
         if known is not None:
             return msgspec.json.decode(known[0], type=RunInfo)
         folder = self.folder(identity)
-        artifacts = artifact_path or str(self.machine.settings.home / "artifacts" / function.metadata.name / identity)
+        files = artifact_path or str(self.machine.settings.run_files(function.metadata.name, identity))
         info = RunInfo(
             id=identity,
             function=function.metadata.name,
             state="pending",
             created=now(),
             parameters={**function.spec.parameters, **parameters},
-            artifact_path=artifacts,
+            artifact_path=files,
+            cause=event["id"] if event is not None else None,
         )
         self._put(info)
         self._done[identity] = asyncio.get_running_loop().create_future()
@@ -147,6 +155,7 @@ class Runs:
                     "mode": "job",
                     "run": info.id,
                     "function": info.function,
+                    "project": function.metadata.project,
                     "handler": function.spec.handler,
                     "directory": str(folder / "code"),
                     "event": event,
@@ -170,9 +179,11 @@ class Runs:
             result = json.loads((self.folder(info.id) / "result.json").read_text("utf-8"))
         except (OSError, ValueError):
             result = {}
-        info.results = result.get("results", {})
+        info.results, info.artifacts = result.get("results", {}), result.get("artifacts", {})
         info.exit_code = code if code >= 0 else 128 - code
-        if self.get(info.id).state == "cancelled":
+        known = self.get(info.id)
+        if known.state == "cancelled":
+            info.lost = known.lost
             self._finish(info, "cancelled", info.exit_code, "cancelled")
         elif code == 0:
             self._finish(info, "succeeded", 0, None)
@@ -182,7 +193,7 @@ class Runs:
 
     def _finish(self, info: RunInfo, state: Any, code: int | None, error: str | None) -> None:
         info.state, info.exit_code, info.error, info.finished = state, code, error, now()
-        self._put(info)
+        self._put_ended(info)
         done = self._done.pop(info.id, None)
         if done is not None:
             done.set_result(None)
@@ -205,13 +216,13 @@ class Runs:
                 on_log(rest)
         return self.get(identity)
 
-    async def cancel(self, identity: str) -> RunInfo:
-        """Stop a run: SIGTERM, and SIGKILL after ten seconds."""
+    async def cancel(self, identity: str, *, lost: bool = False) -> RunInfo:
+        """Stop a run: SIGTERM, and SIGKILL after ten seconds. `lost`: because we go, not because somebody wants it."""
         info = self.get(identity)
         child = self._children.get(info.id)
         if child is None:
             return info
-        info.state = "cancelled"
+        info.state, info.lost = "cancelled", lost
         self._put(info)
         child.signal(signal.SIGTERM)
         try:
@@ -227,8 +238,24 @@ class Runs:
 
     async def close(self) -> None:
         """Cancel what still runs."""
-        await asyncio.gather(*(self.cancel(identity) for identity in list(self._children)))
+        await asyncio.gather(*(self.cancel(identity, lost=True) for identity in list(self._children)))
         self._db.close()
+
+    def untold(self) -> Sequence[RunInfo]:
+        """Runs that have ended and that the world has not been told of, oldest first."""
+        rows = self._db.execute("SELECT info FROM run JOIN untold USING (id) ORDER BY created")
+        return [msgspec.json.decode(text, type=RunInfo) for (text,) in rows]
+
+    def told(self, identity: str) -> None:
+        """Remember that the world knows of a run's end."""
+        self._db.execute("DELETE FROM untold WHERE id = ?", (identity,))
+
+    def _put_ended(self, info: RunInfo) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        self._put(info)
+        self._db.execute("INSERT OR IGNORE INTO untold VALUES (?)", (info.id,))
+        self._db.execute("COMMIT")
+        self.ended.set()
 
     def _put(self, info: RunInfo) -> None:
         text = msgspec.json.encode(info, enc_hook=str).decode()
@@ -239,6 +266,7 @@ class Runs:
         for (identity,) in rows:
             if identity not in self._children:
                 self._db.execute("DELETE FROM run WHERE id = ?", (identity,))
+                self.told(identity)
                 shutil.rmtree(self.folder(identity), ignore_errors=True)
 
 

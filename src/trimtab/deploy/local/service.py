@@ -7,6 +7,7 @@ import contextlib
 import logging
 import shutil
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from trimtab.deploy.local.machine import Machine
 from trimtab.deploy.local.store import Record, Revision, now
 from trimtab.deploy.stages import Stages
 from trimtab.errors import Conflict, DeployFailed, NotFound, SpecError, TargetError
-from trimtab.spec import Function, TrafficTarget
+from trimtab.handlers.serving import document as models
+from trimtab.spec import Function, Model, TrafficTarget
+from trimtab.spec.serving import check_model
 
 logger = logging.getLogger("trimtab.service")
 
@@ -92,8 +95,10 @@ class Service:
             stages.finish("environment", python)
             preload = function.spec.build.preload
             if preload is None:
-                module = function.spec.handler.partition(":")[0]
-                preload = source.heavy_imports(snapshot, module, foreign=python != self.machine.python)
+                module, foreign = function.spec.handler.partition(":")[0], python != self.machine.python
+                preload = source.heavy_imports(snapshot, module, foreign=foreign)
+                if function.spec.kind == "serving":
+                    preload = sorted({*preload, *source.model_server_imports(foreign=foreign)})
             revision = Revision(
                 name=name,
                 function=self.name,
@@ -172,6 +177,7 @@ class Service:
                 self.store.drop(revision.name)
                 shutil.rmtree(self.machine.code(self.name, revision.name), ignore_errors=True)
                 log_path(self.machine.settings, revision).unlink(missing_ok=True)
+                self.machine.documents.delete(models.name(self.name, revision.name))
 
     # Traffic
 
@@ -274,6 +280,30 @@ class Service:
             self.tagged.pop(tag).close()
             self.store.drop_tag(self.name, tag)
 
+    # Models
+
+    async def change_model(self, key: str, model: Model | None) -> tuple[Model | None, int]:
+        """Change one model of every revision that runs, by their documents; give the model it was, and the change's stamp.
+
+        Errors: Conflict for what is no model server, SpecError.
+        """
+        async with self.lock:
+            latest = self.latest()
+            if latest is None or latest.document.spec.kind != "serving":
+                raise Conflict(f"{self.name!r} is no model server: deploy it with kind 'serving'")
+            if model is not None:
+                check_model(model, f"model {key}", latest.document.spec)
+            deployed = next((each for each in latest.document.spec.models if each.key == key), None)
+            before, stamp = deployed, time.time_ns()
+            for name in self.lives:
+                documents, place = self.machine.documents, models.name(self.name, name)
+                known, _ = await asyncio.to_thread(models.read, documents, place)
+                before = known.models[key].model if key in known.models else deployed
+                await asyncio.to_thread(
+                    models.change, documents, place, lambda changes: changes.with_change(key, model)
+                )
+            return before, stamp
+
     # Life
 
     def restore(self) -> None:
@@ -317,6 +347,7 @@ class Service:
         await self.close()
         self.lives.clear()
         self.store.remove(self.name)
+        self.machine.forget(self.name)
         shutil.rmtree(folder(self.name), ignore_errors=True)
 
     # Describing

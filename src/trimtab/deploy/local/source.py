@@ -16,9 +16,9 @@ from pathlib import Path
 import msgspec
 
 from trimtab.builder.abc import Code, Content, Declared, is_executable
-from trimtab.builder.requirements.imports import propose
+from trimtab.builder.requirements.imports import GUESS, propose
 from trimtab.builder.requirements.python import check_python
-from trimtab.builder.source import applied, read_source
+from trimtab.builder.source import applied, read_function
 from trimtab.errors import SpecError
 from trimtab.spec import Function, Source, check
 
@@ -69,7 +69,7 @@ def read(function: Function, copies: Path) -> tuple[Function, Code, list[str]]:
     path = Path(spec.source.path) if spec.source.path is not None else None
     if path is not None and path.is_relative_to(copies):
         return function, Code(files=dict(_copied(path)), handler=spec.handler), []
-    code = read_source(spec.source, spec.build, spec.handler, name=function.metadata.name)
+    code = read_function(function)
     total = sum(
         len(content) if isinstance(content, bytes) else content.stat().st_size for content in code.files.values()
     )
@@ -130,6 +130,12 @@ def heavy_imports(snapshot: Snapshot, module: str, *, foreign: bool) -> list[str
     return sorted(name for name in names if _installed(name.partition(".")[0], own, foreign=foreign))
 
 
+def model_server_imports(*, foreign: bool) -> list[str]:
+    """Name what nearly every model server needs, of which scikit-learn takes seconds: imported once, before the fork."""
+    wanted = ("numpy", "sklearn.ensemble", "sklearn.linear_model", "sklearn.pipeline")
+    return [name for name in wanted if _installed(name.partition(".")[0], set(), foreign=foreign)]
+
+
 def _imported(node: ast.stmt) -> list[str]:
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
@@ -158,4 +164,4 @@ def beside(origin: Source, traceback: str) -> str:
     if origin.path is not None and Path(origin.path).is_file() and neighbour.exists():
         return f". {neighbour.name} lies beside {Path(origin.path).name}: deploy the folder to take both"
     distribution, reason = propose(found[1])
-    return f". To have {found[1]!r}, require {distribution} ({reason})"
+    return "" if reason == GUESS else f". To have {found[1]!r}, require {distribution} ({reason})"

@@ -18,6 +18,7 @@ from trimtab.deploy.abc import (
     Deployment,
     Firing,
     FunctionInfo,
+    ModelChange,
     Progress,
     RunInfo,
     Stage,
@@ -26,7 +27,8 @@ from trimtab.deploy.abc import (
 )
 from trimtab.deploy.local import control, logs
 from trimtab.errors import SpecError, TargetError, TargetUnreachable
-from trimtab.spec import Function, TrafficTarget
+from trimtab.spec import Function, Model, StreamTrigger, TrafficTarget
+from trimtab.spec.serving import is_path
 
 _UP_WITHIN = 20.0
 """Seconds for a daemon to answer after it was started, on a slow day."""
@@ -135,6 +137,13 @@ class LocalTarget(Target):
         """See Target."""
         return msgspec.convert(self._call("rollback", name=name, revision=revision), FunctionInfo)
 
+    def change_model(self, name: str, key: str, model: Model | None) -> ModelChange:
+        """See Target."""
+        if model is not None and model.path is not None and is_path(model.path):
+            model = msgspec.structs.replace(model, path=str(Path(model.path).absolute()))
+        found = self._call("change_model", name=name, key=key, model=msgspec.to_builtins(model))
+        return msgspec.convert(found, ModelChange)
+
     def logs(
         self, name: str, *, follow: bool = False, tail: int | None = None, revision: str | None = None
     ) -> Iterator[str]:
@@ -158,6 +167,7 @@ class LocalTarget(Target):
         on_log: Callable[[str], None] | None = None,
     ) -> RunInfo:
         """See Target. A caller that goes away while it waits cancels the run."""
+        from trimtab.artifacts.dataitem import located
 
         def report(line: Any) -> None:
             if isinstance(line, str) and on_log is not None:
@@ -168,7 +178,7 @@ class LocalTarget(Target):
             report,
             function=msgspec.to_builtins(_absolute(function)),
             parameters=parameters,
-            inputs={name: str(Path(path).absolute()) for name, path in (inputs or {}).items()},
+            inputs={name: located(path) for name, path in (inputs or {}).items()},
             artifact_path=None if artifact_path is None else str(Path(artifact_path).absolute()),
             wait=wait,
         )
@@ -183,6 +193,10 @@ class LocalTarget(Target):
         return msgspec.convert(self._call("cancel", run=run), RunInfo)
 
     # Triggers and events
+
+    def broker(self, name: str = "default") -> str:
+        """See Target."""
+        return f"{self.status()['broker'].rpartition('/')[0]}/{name}"
 
     def triggers(self, function: str | None = None) -> list[TriggerInfo]:
         """All triggers, or those of one function."""
@@ -200,6 +214,19 @@ class LocalTarget(Target):
     def pause(self, function: str, trigger: str, *, paused: bool = True) -> TriggerInfo:
         """Pause or resume one trigger; events go on being collected while an event trigger is paused."""
         return msgspec.convert(self._call("pause", function=function, trigger=trigger, paused=paused), TriggerInfo)
+
+    def add_trigger(self, function: str, trigger: StreamTrigger) -> Deployment:
+        """Add a stream trigger, in place of the one of that name, as a new revision. Errors: SpecError."""
+        sent = msgspec.to_builtins(trigger)
+        return msgspec.convert(self._call("add_trigger", function=function, trigger=sent), Deployment)
+
+    def remove_trigger(self, function: str, trigger: str) -> Deployment:
+        """Take a trigger away, as a new revision."""
+        return msgspec.convert(self._call("remove_trigger", function=function, trigger=trigger), Deployment)
+
+    def replay(self, function: str, trigger: str, start: str) -> None:
+        """Go on from elsewhere in a stream. Errors: Conflict, Unsupported, StreamError."""
+        self._call("replay", function=function, trigger=trigger, start=start)
 
     def events(
         self, *, broker: str = "default", follow: bool = False, tail: int | None = 20
@@ -222,12 +249,18 @@ class LocalTarget(Target):
 
 
 def _absolute(function: Function) -> Function:
-    """Make the source's path independent of the caller's working directory."""
-    path = function.spec.source.path
-    if path is None:
-        return function
-    located = msgspec.structs.replace(function.spec.source, path=str(Path(path).absolute()))
-    return msgspec.structs.replace(function, spec=msgspec.structs.replace(function.spec, source=located))
+    """Make the paths of source and models independent of the caller's working directory."""
+    spec = function.spec
+    if spec.source.path is not None:
+        located = msgspec.structs.replace(spec.source, path=str(Path(spec.source.path).absolute()))
+        spec = msgspec.structs.replace(spec, source=located)
+    models = [
+        msgspec.structs.replace(model, path=str(Path(model.path).absolute()))
+        if model.path is not None and is_path(model.path)
+        else model
+        for model in spec.models
+    ]
+    return msgspec.structs.replace(function, spec=msgspec.structs.replace(spec, models=models))
 
 
 def _spawn(log: Path, environ: dict[str, str]) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trimtab.events import Envelope
 from trimtab.triggers.broker.dead import bury
-from trimtab.triggers.broker.entries import FIRST_TTL, Arrival, Entry
+from trimtab.triggers.broker.entries import FIRST_TTL, Arrival, Entry, Try
 from trimtab.triggers.broker.transaction import Transaction
 
 HOP_LIMIT = "hop limit"
@@ -40,6 +42,15 @@ def enqueue(transaction: Transaction, n: int, envelope: Envelope, now: float) ->
     transaction.event(DIRECT, envelope, ttl=FIRST_TTL, accepted=now)
     transaction.deliver(n, seq)
     return Arrival(seq, DIRECT, envelope, FIRST_TTL, [n])
+
+
+def give_up(
+    transaction: Transaction, id: str, envelope: Envelope, reason: str, history: Sequence[Try], now: float
+) -> int:
+    """Log an event that others tried to deliver in vain, as a dead letter of one subscription."""
+    seq = transaction.event(DIRECT, envelope, ttl=FIRST_TTL, accepted=now)
+    bury(transaction, id, seq, reason, now, history)
+    return seq
 
 
 def _first(transaction: Transaction, n: int, envelope: Envelope, seq: int, now: float) -> bool:

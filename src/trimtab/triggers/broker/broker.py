@@ -18,7 +18,7 @@ from trimtab.triggers.abc import Slots, Subscription
 from trimtab.triggers.broker.clock import Clock, WallClock
 from trimtab.triggers.broker.dead import Letter
 from trimtab.triggers.broker.delivery import Dispatcher
-from trimtab.triggers.broker.entries import Arrival, Delivery, Entry
+from trimtab.triggers.broker.entries import Arrival, Delivery, Entry, Try
 from trimtab.triggers.broker.ingress import BODY_LIMIT, Ingress
 from trimtab.triggers.broker.letters import Letters
 from trimtab.triggers.broker.line import Line
@@ -123,6 +123,18 @@ class Broker:
             )
         arrival = await self._queue.enqueue(line.n, envelope, self._clock.now(), self._arrived_alone)
         return arrival is not None
+
+    async def bury(self, subscription: str, envelope: Envelope, reason: str, history: Sequence[Try]) -> None:
+        """Keep an event as a dead letter that others tried to deliver in vain; durable when it returns.
+
+        Redriven, it is delivered as any other event of the subscription. Errors: NotFound.
+        """
+        line = self._roster.line(subscription)
+
+        def after(_: int) -> None:
+            line.dead += 1
+
+        await self._queue.give_up(subscription, envelope, reason, history, self._clock.now(), after)
 
     async def outstanding(self, subscription: str) -> int:
         """Deliveries of one subscription that are neither done nor dead; 0 for one that is not there."""

@@ -19,7 +19,7 @@ from msgspec import Struct
 from trimtab.errors import StoreFull
 from trimtab.events import Envelope
 from trimtab.triggers.broker import accept, dead, log, settle, subscriptions
-from trimtab.triggers.broker.entries import Arrival, Delivery, Entry
+from trimtab.triggers.broker.entries import Arrival, Delivery, Entry, Try
 from trimtab.triggers.broker.line import Line
 from trimtab.triggers.broker.pages import Page, page
 from trimtab.triggers.broker.reader import Reader
@@ -101,6 +101,17 @@ class Queue:
         def operation(transaction: Transaction) -> Arrival | None:
             self._require_room(transaction)
             return accept.enqueue(transaction, n, envelope, now)
+
+        return await self._write(operation, after=after)
+
+    async def give_up(
+        self, id: str, envelope: Envelope, reason: str, history: Sequence[Try], now: float, after: Callable[[int], None]
+    ) -> int:
+        """Keep a dead letter of an event that others tried to deliver."""
+
+        def operation(transaction: Transaction) -> int:
+            self._require_room(transaction)
+            return accept.give_up(transaction, id, envelope, reason, history, now)
 
         return await self._write(operation, after=after)
 

@@ -24,15 +24,19 @@ from typing import Any, ClassVar
 
 from msgspec import Struct, field
 
-from trimtab.errors import TargetError
+from trimtab.errors import StreamError, Unsupported
 
-
-class StreamError(TargetError):
-    """The broker could not do what was asked: open again, later. Never says a password."""
-
-
-class Unsupported(TargetError):
-    """This kind of stream cannot do it at all (replay, on a queue)."""
+__all__ = [
+    "Lag",
+    "Message",
+    "Options",
+    "Publisher",
+    "Record",
+    "Start",
+    "Stream",
+    "StreamError",
+    "Unsupported",
+]
 
 
 class Message(Struct, kw_only=True):
@@ -88,7 +92,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """What every backend is told besides its address. Durations are seconds."""
 
     consumer: str = "trimtab"
-    """Our name in the group. After a restart under the same name, what was lent to it comes back at once."""
+    """Our name in the group. After a restart under the same name, what was lent to it comes back at once. Empty on Kafka: a
+    new member each time."""
     start: Start = field(default_factory=lambda: Start(at="latest"))
     """Where a group begins that does not exist yet."""
     prefetch: int = 100
@@ -97,6 +102,10 @@ class Options(Struct, frozen=True, kw_only=True):
     """After so long without `extend`, what we hold is lent to another."""
     ordered: bool = True
     """Whether it is worth waiting for messages that are about to be lent again, so that newer ones do not overtake."""
+
+
+def _nobody(_: str) -> None:
+    """Hear of a lost partition where nobody holds anything."""
 
 
 class Stream(ABC):
@@ -111,7 +120,7 @@ class Stream(ABC):
     """Whether what we hold is still ours after `close` and `open`: tokens go on to be valid, and a message that is lent a
     second time is one that we hold already, or one that we never saw."""
 
-    lost: Callable[[str], None]
+    lost: Callable[[str], None] = staticmethod(_nobody)
     """Called with a partition that has another owner now; the consumer sets it."""
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from pathlib import Path
 
 from trimtab.errors import TargetError
@@ -18,6 +19,8 @@ _MODULES = {
     "mqtt": ("mqtt", "Mqtt", "paho.mqtt", "mqtt"),
 }
 """By kind: module, prefix of its classes, the library that it imports, and the extra that installs it."""
+
+_LOUD = ("aio_pika", "aiokafka", "aiormq", "nats")
 
 
 def open_stream(url: StreamUrl, options: Options, home: Path) -> Stream:
@@ -49,6 +52,9 @@ def check_extra(kind: str) -> None:
 def _load(url: StreamUrl, side: str) -> type:
     check_extra(url.kind)
     module, prefix, _, _ = _MODULES[url.kind]
+    for name in _LOUD:
+        # What they say of a broken connection the consumer says too: once, and without a password for sure.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     found: type = getattr(importlib.import_module(f"trimtab.triggers.streams.{module}"), f"{prefix}{side}")
     return found
 

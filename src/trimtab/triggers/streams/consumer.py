@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
+from trimtab.errors import Conflict
 from trimtab.events import Envelope
 from trimtab.runtime.client import Client
 from trimtab.triggers.abc import Slots
@@ -31,7 +32,7 @@ Replies = Callable[[list[Envelope]], Awaitable[None]]
 
 PATIENCE = 0.25
 """Seconds after which a function without a free slot is asked again, should nobody say that one became free."""
-RECEIVE = 1.0
+RECEIVE = 0.5
 """Seconds that one wait for messages takes at most."""
 LAG_EVERY = 2.0
 PAUSES = (0.2, 5.0)
@@ -91,6 +92,9 @@ class Consumer:
                 self._broke(f"{type(exc).__name__}: {exc}")
             await self._stream.close()
             self._shelf.disconnected()
+            if self._seek is not None:
+                self._seek[1].set_exception(StreamError(self.figures.error or f"{self.plan.id} has stopped"))
+                self._seek = None
             if not self._stopping.is_set():
                 await _wait(self._stopping, pause)
                 pause = min(pause * 2, PAUSES[1])
@@ -119,6 +123,8 @@ class Consumer:
 
     async def seek(self, start: Start) -> None:
         """Go on from elsewhere in the stream, with the whole group. Errors: StreamError, Unsupported, Conflict."""
+        if self.figures.state not in ("consuming", "paused") or self._seek is not None:
+            raise Conflict(f"{self.plan.id}: {self.figures.error or 'it is not connected, or moves already'}")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._seek = (start, done)
         self._moved.set()
@@ -183,7 +189,11 @@ class Consumer:
 
     async def _measure(self) -> None:
         while True:
-            self.figures.lag = await self._stream.lag()
+            lag, before = await self._stream.lag(), self.figures.lag
+            self.figures.lag = lag
+            if lag.lost > before.lost:
+                text = "%s: %s threw %d messages away that the group never had: it is trimmed too early"
+                logger.error(text, self.plan.id, self.plan.url, lag.lost - before.lost)
             await asyncio.sleep(LAG_EVERY)
 
     async def _move(self, start: Start, done: asyncio.Future[None]) -> None:

@@ -9,19 +9,16 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import msgspec
 
 from trimtab.errors import StoreError
 from trimtab.spec.stream import StreamUrl
-from trimtab.triggers.broker.store import translated
-from trimtab.triggers.streams.abc import Lag, Message, Options, Publisher, Record, Start, Stream, StreamError
-
-T = TypeVar("T")
+from trimtab.triggers.streams.abc import Lag, Message, Options, Publisher, Record, Start, Stream
+from trimtab.triggers.streams.embeddedfile import File
 
 KEPT = 100_000
 """Messages of a stream that are kept although everybody has acked them."""
@@ -30,109 +27,12 @@ GONE = 7 * 86400.0
 _SWEEP_EVERY = 10_000
 _POLL = (0.002, 0.05)
 """Seconds between two looks for new messages, at first and at most."""
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE messages (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT,
-  stream TEXT NOT NULL,
-  key TEXT,
-  time REAL NOT NULL,
-  headers TEXT NOT NULL,
-  body BLOB NOT NULL
-);
-CREATE INDEX messages_stream ON messages (stream, seq);
-CREATE TABLE groups (
-  stream TEXT NOT NULL,
-  name TEXT NOT NULL,
-  cursor INTEGER NOT NULL,
-  seen REAL NOT NULL,
-  PRIMARY KEY (stream, name)
-) WITHOUT ROWID;
--- What is lent and not acked. After `lease` it is lent again.
-CREATE TABLE lent (
-  stream TEXT NOT NULL,
-  name TEXT NOT NULL,
-  seq INTEGER NOT NULL,
-  owner TEXT NOT NULL,
-  lease REAL NOT NULL,
-  PRIMARY KEY (stream, name, seq)
-) WITHOUT ROWID;
-"""
 _AGAIN = """
 SELECT seq, key, time, headers, body FROM messages WHERE seq IN
 (SELECT seq FROM lent WHERE stream = ? AND name = ? AND lease <= ? ORDER BY seq LIMIT ?) ORDER BY seq"""
 _FRESH = """
 SELECT seq, key, time, headers, body FROM messages
 WHERE stream = ?1 AND seq > (SELECT cursor FROM groups WHERE stream = ?1 AND name = ?2) ORDER BY seq LIMIT ?3"""
-
-
-class _File:
-    """The file, used in a thread of its own."""
-
-    def __init__(self, path: Path, *, synced: bool) -> None:
-        self._path, self._synced = path, synced
-        self._thread: ThreadPoolExecutor | None = None
-        self._connection: sqlite3.Connection | None = None
-
-    async def open(self) -> None:
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "stream")
-        try:
-            self._connection = await self._in_thread(self._connect)
-        except StoreError as exc:
-            raise StreamError(str(exc)) from exc
-
-    async def close(self) -> None:
-        if self._thread is not None:
-            if self._connection is not None:
-                await self._in_thread(self._connection.close)
-            self._thread.shutdown(wait=False)
-            self._thread = self._connection = None
-
-    async def read(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._do(question, write=False)
-
-    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._do(change, write=True)
-
-    async def _do(self, work: Callable[[sqlite3.Connection], T], *, write: bool) -> T:
-        connection = self._connection
-        if connection is None:
-            raise StreamError(f"the stream file {str(self._path)!r} is not open")
-
-        def run() -> T:
-            with translated(self._path):
-                if not write:
-                    return work(connection)
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    result = work(connection)
-                    connection.execute("COMMIT")
-                except BaseException:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    raise
-                return result
-
-        try:
-            return await self._in_thread(run)
-        except StoreError as exc:
-            raise StreamError(str(exc)) from exc
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    def _connect(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.touch(mode=0o600)
-        with translated(self._path):
-            connection = sqlite3.connect(self._path, isolation_level=None, timeout=10, check_same_thread=False)
-            try:
-                _prepare(connection, self._path, synced=self._synced)
-            except BaseException:
-                connection.close()
-                raise
-        return connection
 
 
 class EmbeddedStream(Stream):
@@ -144,7 +44,7 @@ class EmbeddedStream(Stream):
     def __init__(self, url: StreamUrl, options: Options, path: Path) -> None:
         self._stream, self._group, self._options = url.stream, url.group, options
         # A lost acknowledgement is a duplicate, so this side need not wait for the disk.
-        self._file = _File(path, synced=False)
+        self._file = File(path, synced=False)
         self._version = -1
 
     async def open(self, held: int = 0) -> None:
@@ -264,7 +164,7 @@ class EmbeddedPublisher(Publisher):
 
     def __init__(self, url: StreamUrl, path: Path) -> None:
         self._stream = url.stream
-        self._file = _File(path, synced=True)
+        self._file = File(path, synced=True)
         self._count = 0
 
     async def open(self) -> None:
@@ -293,24 +193,6 @@ class EmbeddedPublisher(Publisher):
                 _sweep(connection, self._stream, now)
 
         await self._file.write(add)
-
-
-def _prepare(connection: sqlite3.Connection, path: Path, *, synced: bool) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
-    connection.execute(f"PRAGMA journal_size_limit = {64 * 2**20}")
-    connection.execute("BEGIN IMMEDIATE")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0:
-        for statement in _SCHEMA.split(";"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
-    connection.execute("COMMIT")
-    if version > _VERSION:
-        raise StoreError(
-            f"the stream file {str(path)!r} has schema version {version}, this Trimtab knows {_VERSION}. "
-            "Use the Trimtab that wrote it, or a later one"
-        )
 
 
 def _before(connection: sqlite3.Connection, stream: str, start: Start) -> int:

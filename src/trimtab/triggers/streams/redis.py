@@ -26,7 +26,8 @@ from trimtab.triggers.streams.abc import Lag, Message, Options, Publisher, Recor
 
 DATA, KEY = "data", "key"
 """The fields of an entry that hold body and key. An entry without `data` is an object, and its fields are the members."""
-_HEADERS = ("ce-", "content-type", "traceparent")
+_DATA, _KEY = DATA.encode(), KEY.encode()
+_HEADERS = (b"ce-", b"content-type", b"traceparent")
 _CLAIMED = 500
 _TIMEOUT = 10.0
 
@@ -43,7 +44,7 @@ class RedisStream(Stream):
         self._mine = "0"
         """The last of our own pending entries that was read again; empty when all were."""
         self._claimed = 0.0
-        self._lost = 0
+        self._lost = self._gap = 0
 
     async def open(self, held: int = 0) -> None:
         """See Stream."""
@@ -111,7 +112,8 @@ class RedisStream(Stream):
             group = next((found for found in groups if _text(found["name"]) == self._url.group), None)
             if group is None:
                 raise StreamError(f"{self._url}: the group {self._url.group!r} is gone")
-            waiting = group.get("lag")
+            await self._notice(group)
+            waiting = None if group.get("lag") is None else max(0, group["lag"] - self._gap)
             if waiting is None:
                 waiting = await self._count_after(_text(group["last-delivered-id"]))
             return Lag(waiting=waiting, pending=group["pending"], lost=self._lost)
@@ -183,6 +185,20 @@ class RedisStream(Stream):
             self._lost += len(gone)
             await self._client.xack(self._url.stream, self._url.group, *gone)
         return [_message(entry, fields, redelivered=redelivered) for entry, fields in entries if fields]
+
+    async def _notice(self, group: dict[str, Any]) -> None:
+        """Count what was trimmed before the group read it: by how much the oldest entry is ahead of what was read.
+
+        Both numbers are of Redis 7. Where entries were deleted one by one (XDEL), it cannot be told.
+        """
+        read = group.get("entries-read")
+        info: dict[str, Any] = await self._client.xinfo_stream(self._url.stream)
+        added = info.get("entries-added")
+        if read is None or added is None or _text(info.get("max-deleted-entry-id")) != "0-0":
+            return
+        gap = max(0, added - info["length"] - read)
+        self._lost += max(0, gap - self._gap)
+        self._gap = gap
 
     async def _count_after(self, last: str) -> int:
         """Count by walking, where the server does not know (before Redis 7, or after XDEL)."""
@@ -270,16 +286,19 @@ async def _translated() -> AsyncIterator[None]:
 
 
 def _message(id: bytes, fields: dict[bytes, bytes], *, redelivered: bool) -> Message:
-    texts = {_text(name): value for name, value in fields.items()}
-    offset = _text(id)
-    key = texts.pop(KEY, None) if DATA in texts else texts.get(KEY)
-    headers = {name: _text(value) for name, value in texts.items() if name.startswith(_HEADERS)}
-    if DATA in texts:
-        body = texts[DATA]
-    elif headers.get("ce-specversion"):
-        body = b""
+    offset = id.decode()
+    if _DATA in fields:
+        body, key = fields[_DATA], fields.get(_KEY)
+        headers = {
+            name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
+            for name, value in fields.items()
+            if name.startswith(_HEADERS)
+        }
+    elif b"ce-specversion" in fields:
+        body, key = b"", fields.get(_KEY)
+        headers = {_text(name): _text(value) for name, value in fields.items() if name.startswith(_HEADERS)}
     else:
-        body = msgspec.json.encode({name: _text(value) for name, value in texts.items()})
+        body, key = msgspec.json.encode({_text(name): _text(value) for name, value in fields.items()}), fields.get(_KEY)
         headers = {"content-type": "application/json"}
     return Message(
         body=body,

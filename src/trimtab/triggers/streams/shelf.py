@@ -14,15 +14,17 @@ from contextlib import asynccontextmanager
 
 from trimtab.errors import EventError
 from trimtab.events import Envelope
+from trimtab.runtime.event import MESSAGE
 from trimtab.triggers.broker.clock import Clock
 from trimtab.triggers.streams.abc import Message, Stream
-from trimtab.triggers.streams.cloudevent import TYPE, identity, to_event
+from trimtab.triggers.streams.cloudevent import identity, to_event
 from trimtab.triggers.streams.figures import Figures
 from trimtab.triggers.streams.lanes import Item, Lanes
 from trimtab.triggers.streams.outcome import GivenUp, letter
 from trimtab.triggers.streams.plan import Plan
 
 REMEMBERED = 20_000
+REMEMBERED_BYTES = 64 * 2**20
 """Messages that were ours and may come again, at most; of one that is forgotten a duplicate may come."""
 _STALE = -1
 
@@ -39,6 +41,7 @@ class Shelf:
         """What is lent to us: by position where that is ours for good, otherwise by identity."""
         self._acks: list[Item] = []
         self._past: OrderedDict[str, deque[Item]] = OrderedDict()
+        self._past_weight = 0
         self._epoch = 0
 
     @property
@@ -139,6 +142,7 @@ class Shelf:
         self.lanes.forget()
         self._items.clear()
         self._past.clear()
+        self._past_weight = 0
         self._acks.clear()
         self.done.clear()
         self._epoch += 1
@@ -170,7 +174,7 @@ class Shelf:
             "specversion": "1.0",
             "id": message.position or identity(message),
             "source": self._source,
-            "type": TYPE,
+            "type": MESSAGE,
             "datacontenttype": "application/octet-stream",
         }
         item = Item(message, Envelope(attributes, message.body), None, now, self._epoch)
@@ -182,8 +186,10 @@ class Shelf:
         name = item.message.position or identity(item.message)
         self._past.setdefault(name, deque()).append(item)
         self._past.move_to_end(name)
-        if len(self._past) > REMEMBERED:
-            self._past.popitem(last=False)
+        self._past_weight += item.weight
+        while len(self._past) > REMEMBERED or self._past_weight > REMEMBERED_BYTES:
+            _, items = self._past.popitem(last=False)
+            self._past_weight -= sum(each.weight for each in items)
 
     def _remembered(self, message: Message) -> Item | None:
         if not self._past or not (self._stream.positions or message.redelivered):
@@ -193,6 +199,7 @@ class Shelf:
         if items is None:
             return None
         item = items.popleft()
+        self._past_weight -= item.weight
         if not items:
             del self._past[name]
         return item

@@ -1,4 +1,4 @@
-"""One HTTP request to a function, from the command line or the Python front: blocking, with the standard library alone."""
+"""One HTTP request, where no event loop runs: blocking, with the standard library alone."""
 
 from __future__ import annotations
 

@@ -1,0 +1,114 @@
+"""The functions that watch models: a monitor, a drift check on a timer, and the loop that retrains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trimtab.errors import SpecError
+from trimtab.project.function import FunctionHandle
+from trimtab.spec import (
+    Build,
+    CronTrigger,
+    EnvVar,
+    EventTrigger,
+    Function,
+    FunctionSpec,
+    Metadata,
+    Scale,
+    Sink,
+    Source,
+    Trigger,
+    check,
+)
+from trimtab.spec.quantity import Amount, duration, seconds
+
+if TYPE_CHECKING:
+    from trimtab.deploy.abc import Target
+
+MONITOR, DRIFT, RETRAIN = "trimtab-monitor", "trimtab-drift", "trimtab-retrain"
+"""One of each for all models of a target: they tell endpoints apart, not projects."""
+_MODULES = {
+    MONITOR: "trimtab.handlers.monitor.function",
+    DRIFT: "trimtab.handlers.drift.function",
+    RETRAIN: "trimtab.handlers.retrain.function",
+}
+_HEARD = {
+    MONITOR: ("dev.trimtab.inference", "dev.trimtab.label"),
+    RETRAIN: ("dev.trimtab.endpoint", "dev.trimtab.drift", "dev.trimtab.run"),
+}
+_BROKER = "default"
+_CHECKS = 6
+"""Looks of the drift check for each window: a window that was closed is judged within a sixth of its time."""
+
+
+def functions(
+    base_period: Amount = "1h",
+    *,
+    rows: int | None = None,
+    run_time: Amount = "2160h",
+    effect: float | None = None,
+    min_rows: int | None = None,
+    flush: Amount | None = None,
+    lateness: Amount | None = None,
+    look: Amount = "30s",
+) -> list[FunctionHandle]:
+    """Describe the three. The parameters are those of `Project.enable_model_monitoring`. Errors: SpecError."""
+    period = seconds(base_period, "base_period")
+    monitor = {
+        "WINDOW_SECONDS": f"{period:g}",
+        "WINDOW_ROWS": rows,
+        "FLUSH_SECONDS": None if flush is None else f"{seconds(flush, 'flush'):g}",
+        "LATENESS": None if lateness is None else f"{seconds(lateness, 'lateness'):g}",
+    }
+    drift = {
+        "WINDOW": f"{period:g}",
+        "RUN_TIME": f"{seconds(run_time, 'run_time'):g}",
+        "EFFECT": effect,
+        "MIN_ROWS": min_rows,
+    }
+    watching = _variables("TRIMTAB_MONITOR_", monitor)
+    every = max(1.0, period / _CHECKS)
+    return [
+        _function(MONITOR, watching, min=1),
+        _function(DRIFT, [*watching, *_variables("TRIMTAB_DRIFT_", drift)], every=every),
+        _function(RETRAIN, watching, every=seconds(look, "look")),
+    ]
+
+
+def log_labels(project: str, endpoint: str, ids: list[str], labels: list[Any], target: Target | str | None) -> None:
+    """Post labels to the target's broker. Errors: SpecError, TargetUnreachable."""
+    from trimtab.handlers import sink
+    from trimtab.handlers.records import Label, label_event
+    from trimtab.project.target import find
+
+    if len(ids) != len(labels):
+        raise SpecError("labels", f"{len(labels)} labels", f"one for each of the {len(ids)} ids")
+    place = find(target)
+    plain = [value.item() if hasattr(value, "item") else value for value in labels]
+    label = Label(endpoint=endpoint, ids=[str(identity) for identity in ids], labels=plain)
+    sink.post(place.broker(), label_event(label, f"/projects/{project}"))
+
+
+def _variables(prefix: str, values: dict[str, Any]) -> list[EnvVar]:
+    return [EnvVar(name=f"{prefix}{name}", value=f"{value}") for name, value in values.items() if value is not None]
+
+
+def _function(name: str, env: list[EnvVar], *, every: float = 0.0, min: int = 0) -> FunctionHandle:
+    module = _MODULES[name]
+    triggers: list[Trigger] = []
+    if types := _HEARD.get(name):
+        filters = [{"any": [{"exact": {"type": each}} for each in types]}]
+        triggers.append(EventTrigger(name="events", broker=_BROKER, filters=filters))
+    if every:
+        triggers.append(CronTrigger(name="tick", schedule=f"@every {duration(every)}", overlap="skip"))
+    spec = FunctionSpec(
+        description=f"Watches models: {module}",
+        handler="handler:handler",
+        source=Source(code=f"from {module} import handler\n"),
+        build=Build(preload=[module]),
+        env=env,
+        scale=Scale(min=min, max=1),
+        triggers=triggers,
+        sink=Sink(broker=_BROKER),
+    )
+    return FunctionHandle(check(Function(metadata=Metadata(name=name), spec=spec)))

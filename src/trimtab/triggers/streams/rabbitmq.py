@@ -1,0 +1,249 @@
+"""RabbitMQ: a quorum queue with manual acknowledgement and a bounded prefetch.
+
+What is lent belongs to the connection: when that ends, everything unacked goes back to the queue's head. A queue forgets
+what was acked, so there is no replay. The group's name is of no use here: who takes from one queue shares it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, ClassVar
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity
+
+from trimtab.spec.stream import StreamUrl
+from trimtab.triggers.streams import tls
+from trimtab.triggers.streams.abc import (
+    Lag,
+    Message,
+    Options,
+    Publisher,
+    Record,
+    Start,
+    Stream,
+    StreamError,
+    Unsupported,
+)
+
+_TIMEOUT = 10.0
+_PREFIXES = ("cloudEvents:", "cloudEvents_")
+_KEY = "trimtab-key"
+
+
+class RabbitMQStream(Stream):
+    """A consumer of a queue."""
+
+    positions: ClassVar[bool] = False
+    resumes: ClassVar[bool] = False
+
+    def __init__(self, url: StreamUrl, options: Options) -> None:
+        self._url, self._options = url, options
+        self._connection: AbstractConnection | None = None
+        self._queue: AbstractQueue | None = None
+        self._channel: AbstractChannel | None = None
+        self._came: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
+        self._lent = 0
+
+    async def open(self, held: int = 0) -> None:
+        """See Stream."""
+        self._came, self._lent = asyncio.Queue(), 0
+        came = self._came
+        async with _translated():
+            self._connection = await _connect(self._url)
+            self._connection.close_callbacks.add(lambda *_: came.put_nowait(None))
+            self._queue = await _declare(self._connection, self._url)
+            self._channel = self._queue.channel
+            self._channel.close_callbacks.add(lambda *_: came.put_nowait(None))
+            await self._channel.set_qos(prefetch_count=self._options.prefetch)
+            await self._queue.consume(came.put, consumer_tag=f"{self._options.consumer}-{uuid.uuid4().hex[:8]}")
+
+    async def close(self) -> None:
+        """See Stream."""
+        connection, self._connection, self._queue = self._connection, None, None
+        await _close(connection)
+
+    async def receive(self, most: int, wait: float) -> list[Message]:
+        """See Stream."""
+        try:
+            async with asyncio.timeout(wait):
+                found = [await self._came.get()]
+        except TimeoutError:
+            return []
+        while not self._came.empty() and len(found) < most:
+            found.append(self._came.get_nowait())
+        if None in found:
+            self._came.put_nowait(None)
+            raise StreamError("rabbitmq: the connection is lost")
+        self._lent += len(found)
+        return [_message(each, self._url) for each in found if each is not None]
+
+    async def ack(self, messages: Sequence[Message]) -> None:
+        """See Stream."""
+        async with _translated():
+            for message in messages:
+                await message.token.ack()
+        self._lent -= len(messages)
+
+    async def nack(self, messages: Sequence[Message]) -> None:
+        """See Stream."""
+        async with _translated():
+            for message in messages:
+                await message.token.nack(requeue=True)
+        self._lent -= len(messages)
+
+    async def extend(self, messages: Sequence[Message]) -> None:
+        """See Stream. A message is ours for as long as the connection lives."""
+
+    async def lag(self) -> Lag:
+        """See Stream. What other consumers of the queue hold is not known."""
+        async with _translated():
+            if self._queue is None or self._channel is None:
+                raise StreamError("rabbitmq: not connected")
+            found = await self._channel.declare_queue(self._url.stream, passive=True, timeout=_TIMEOUT)
+            waiting = found.declaration_result.message_count or 0
+            return Lag(waiting=waiting, pending=self._lent + self._came.qsize())
+
+    async def seek(self, start: Start) -> None:
+        """See Stream."""
+        raise Unsupported(f"{self._url} is a queue of RabbitMQ, which forgets what was acked: there is no replay")
+
+
+class RabbitMQPublisher(Publisher):
+    """Publishes to a queue, or to an exchange, and waits for the broker's confirmation."""
+
+    def __init__(self, url: StreamUrl) -> None:
+        self._url = url
+        self._connection: AbstractConnection | None = None
+        self._exchange: Any = None
+
+    async def open(self) -> None:
+        """See Publisher."""
+        async with _translated():
+            self._connection = await _connect(self._url)
+            queue = await _declare(self._connection, self._url)
+            name = self._url.options.get("exchange")
+            channel = queue.channel
+            made = await self._connection.channel(publisher_confirms=True)
+            await channel.close()
+            self._exchange = await made.get_exchange(name, ensure=False) if name else made.default_exchange
+
+    async def close(self) -> None:
+        """See Publisher."""
+        connection, self._connection = self._connection, None
+        await _close(connection)
+
+    async def publish(self, records: Sequence[Record]) -> None:
+        """See Publisher."""
+        if self._connection is None:
+            raise StreamError("rabbitmq: not connected")
+        key = self._url.options.get("key", self._url.stream)
+        async with _translated():
+            sent = [
+                self._exchange.publish(_written(record), key, mandatory=True, timeout=_TIMEOUT) for record in records
+            ]
+            await asyncio.gather(*sent)
+
+
+async def _connect(url: StreamUrl) -> AbstractConnection:
+    host, _, port = url.hosts[0].rpartition(":")
+    return await aio_pika.connect(
+        host=host.strip("[]"),
+        port=int(port),
+        login=url.user or "guest",
+        password=url.password or "guest",
+        virtualhost=url.path or "/",
+        ssl=url.tls,
+        ssl_context=tls.context(url),
+        timeout=_TIMEOUT,
+    )
+
+
+async def _declare(connection: AbstractConnection, url: StreamUrl) -> AbstractQueue:
+    """Take the queue as it is; where there is none, make a quorum queue, which survives a broker of a cluster."""
+    channel = await connection.channel()
+    try:
+        return await channel.declare_queue(url.stream, passive=True, timeout=_TIMEOUT)
+    except ChannelNotFoundEntity:
+        channel = await connection.channel()
+    # Version 4 throws a message away after 20 redeliveries unless it is told not to; version 3 knows no such limit.
+    limit = {"x-delivery-limit": -1} if _version(connection) >= 4 else {}
+    queue = await channel.declare_queue(
+        url.stream, durable=True, arguments={"x-queue-type": "quorum", **limit}, timeout=_TIMEOUT
+    )
+    if name := url.options.get("exchange"):
+        await queue.bind(name, routing_key=url.options.get("key", "#"), timeout=_TIMEOUT)
+    return queue
+
+
+def _version(connection: Any) -> int:
+    with contextlib.suppress(AttributeError, KeyError, ValueError, TypeError):
+        found = connection.transport.connection.server_properties["version"]
+        return int((found.decode() if isinstance(found, bytes) else str(found)).partition(".")[0])
+    return 3
+
+
+async def _close(connection: AbstractConnection | None) -> None:
+    if connection is not None:
+        with contextlib.suppress(AMQPError, OSError, TimeoutError, RuntimeError):
+            await asyncio.wait_for(connection.close(), 2)
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    try:
+        yield
+    except (AMQPError, OSError, TimeoutError, RuntimeError) as exc:
+        raise StreamError(f"rabbitmq: {type(exc).__name__}: {exc}") from exc
+
+
+def _message(found: AbstractIncomingMessage, url: StreamUrl) -> Message:
+    headers: dict[str, str] = {}
+    for name, value in found.headers.items():
+        prefix = next((each for each in _PREFIXES if name.startswith(each)), None)
+        headers[f"ce-{name[len(prefix) :]}" if prefix else name.lower()] = _text(value)
+    count = headers.pop("x-delivery-count", "0")
+    if found.content_type:
+        headers["content-type"] = found.content_type
+    key = headers.pop(_KEY, None) or headers.get("ce-partitionkey")
+    if key is None and found.routing_key not in ("", url.stream, url.options.get("key")):
+        key = found.routing_key
+    return Message(
+        body=found.body,
+        headers=headers,
+        key=key,
+        position=found.message_id or "",
+        time=found.timestamp.timestamp() if isinstance(found.timestamp, datetime) else None,
+        redelivered=bool(found.redelivered) or count != "0",
+        token=found,
+    )
+
+
+def _written(record: Record) -> aio_pika.Message:
+    headers: dict[str, Any] = {
+        f"{_PREFIXES[1]}{name[3:]}" if name.startswith("ce-") else name: value
+        for name, value in record.headers.items()
+        if name != "content-type"
+    }
+    if record.key is not None:
+        headers[_KEY] = record.key
+    return aio_pika.Message(
+        record.body,
+        headers=headers,
+        content_type=record.headers.get("content-type"),
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        # A place of its own: the id of an event that travels is not new each time that it does.
+        message_id=uuid.uuid4().hex,
+        timestamp=int(time.time()),
+    )
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
