@@ -35,6 +35,17 @@ class ClusterSettings(Struct, frozen=True, kw_only=True, rename="camel", forbid_
     """Where images are pushed, such as `registry.example.com/team` (`TRIMTAB_REGISTRY`)."""
     ingress: str = ""
     """The address of the cluster's ingress, where its domain does not resolve from here (`TRIMTAB_INGRESS`)."""
+    artifacts: str = ""
+    """Where functions on the cluster keep artifacts, such as `s3://bucket/artifacts` (their `TRIMTAB_ARTIFACTS`)."""
+    state: str = ""
+    """Where they share small documents: `redis://:$(PASSWORD)@host/0` (their `TRIMTAB_STATE`); PASSWORD is one of the
+    function's own variables."""
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What functions are told of these two."""
+        found = {"TRIMTAB_ARTIFACTS": self.artifacts, "TRIMTAB_STATE": self.state}
+        return {name: value for name, value in found.items() if value}
 
 
 class _File(Struct, forbid_unknown_fields=True):
@@ -95,7 +106,7 @@ def _read(path: Path, own: ClusterSettings) -> dict[str, ClusterSettings]:
             for name, fields in found.items()
         }
     except (yaml.YAMLError, msgspec.ValidationError) as exc:
-        allowed = "targets: {NAME: {context, kubeconfig, namespace, registry, ingress}}"
+        allowed = "targets: {NAME: {context, kubeconfig, namespace, registry, ingress, artifacts, state}}"
         raise SpecError("targets", str(path), allowed, hint=str(exc)) from exc
     if "local" in made:
         raise SpecError("targets.local", str(path), "another name: `local` is this machine")

@@ -26,6 +26,11 @@ def read(api: Api, labels: dict[str, str], tail: int | None) -> Iterator[str]:
     yield from (line for _, line, _ in _merged(api, labels, tail))
 
 
+def lines(api: Api, pod: Manifest) -> Iterator[str]:
+    """Yield what one pod has said."""
+    yield from (line for _, line in _all(api, pod, None))
+
+
 def _merged(api: Api, labels: dict[str, str], tail: int | None) -> list[tuple[str, str, str]]:
     """Give (time, line, pod), by time."""
     found: list[tuple[str, str, str]] = []

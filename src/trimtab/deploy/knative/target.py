@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from trimtab.deploy.abc import Deployment, FunctionInfo, Progress, RunInfo, Target
+from trimtab.deploy.abc import Deployment, FunctionInfo, ModelChange, Progress, RunInfo, Target
 from trimtab.deploy.knative import diff as differences
 from trimtab.deploy.knative import logs, place, record
 from trimtab.deploy.knative.client.api import Api
@@ -40,7 +40,8 @@ from trimtab.deploy.knative.wait import Waiter, is_current
 from trimtab.deploy.named import ClusterSettings
 from trimtab.deploy.stages import Stages
 from trimtab.errors import Conflict, NotFound, PreflightFailed, SpecError
-from trimtab.spec import Function, TrafficTarget
+from trimtab.spec import Function, Model, TrafficTarget
+from trimtab.spec import check as check_spec
 from trimtab.spec.quantity import seconds
 
 WAIT = 300.0
@@ -128,6 +129,7 @@ class KnativeTarget(Target):
             image=image,
             namespace=self._within(function).namespace,
             commit=commit_of(function),
+            environ=self.settings.environ,
             job_sink=True if groups is None else place.has_job_sink(groups),
         )
 
@@ -282,6 +284,17 @@ class KnativeTarget(Target):
     def cancel(self, run: str) -> RunInfo:
         """See Target."""
         return Runs(self.api).cancel(run)
+
+    def change_model(self, name: str, key: str, model: Model | None) -> ModelChange:
+        """See Target. On a cluster it is a new revision, which Knative starts beside the old one."""
+        function = self.deployed(name)
+        spec = function.spec
+        if spec.kind != "serving":
+            raise Conflict(f"{name!r} is no model server: deploy it with kind 'serving'")
+        before = next((each for each in spec.models if each.key == key), None)
+        changed = [*(each for each in spec.models if each.key != key), *([model] if model is not None else [])]
+        self.deploy(check_spec(replace(function, spec=replace(spec, models=changed))), wait=False)
+        return ModelChange(before=before, stamp=time.time_ns())
 
     def broker(self, name: str = "default") -> str:
         """Give the URL at which a broker takes events; usually only the cluster's own pods reach it. Errors: NotFound."""

@@ -24,6 +24,10 @@ class Rendering(Struct, frozen=True, kw_only=True):
     job_sink: bool = True
     """Whether the cluster has JobSink (Knative Eventing 1.15 or newer)."""
 
+    environ: dict[str, str] = {}
+    """What the target itself sets: where artifacts and shared state are. `$(NAME)` in it is one of the function's own
+    variables, which Kubernetes puts in."""
+
     @property
     def name(self) -> str:
         """The function's name, which is its Service's or Job's."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from trimtab.deploy.knative.manifests.abc import Rendering
 from trimtab.spec import EnvVar, FunctionSpec, KeyRef, Volume
 from trimtab.spec.plain import plain
@@ -28,7 +30,7 @@ def container(rendering: Rendering, *, environ: dict[str, str] | None = None) ->
     found: dict[str, Any] = {
         "name": MAIN,
         "image": rendering.image,
-        "env": [*({"name": name, "value": value} for name, value in variables.items()), *map(_variable, spec.env)],
+        "env": [*_plain(variables), *map(_variable, spec.env), *_plain(rendering.environ)],
         "securityContext": RESTRICTED,
     }
     if resources := _resources(spec):
@@ -57,7 +59,7 @@ def pod(rendering: Rendering) -> dict[str, Any]:
 
 def runtime(spec: FunctionSpec) -> dict[str, str]:
     """Give the runtime's own settings (`trimtab.runtime.config`), those that are not its defaults."""
-    found = {"TRIMTAB_HANDLER": spec.handler}
+    found = {"TRIMTAB_HANDLER": spec.handler} if spec.handler else {}
     defaults = FunctionSpec()
     if spec.kind != "http":
         found["TRIMTAB_KIND"] = spec.kind
@@ -75,7 +77,14 @@ def runtime(spec: FunctionSpec) -> dict[str, str]:
         found["TRIMTAB_BODY_LIMIT"] = str(size(spec.limits.body))
     if spec.sink is not None:
         found["TRIMTAB_SPOOL"] = SPOOL
+    for variable, part in (("MODELS", spec.models), ("TRACKING", spec.tracking), ("RETRAIN", spec.retrain)):
+        if part:
+            found[f"TRIMTAB_{variable}"] = msgspec.json.encode(plain(part, defaults=False)).decode()
     return found
+
+
+def _plain(variables: dict[str, str]) -> list[dict[str, Any]]:
+    return [{"name": name, "value": value} for name, value in variables.items()]
 
 
 def _variable(variable: EnvVar) -> dict[str, Any]:

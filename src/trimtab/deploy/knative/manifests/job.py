@@ -32,14 +32,15 @@ def job(
     given = {**rendering.function.spec.parameters, **parameters}
     spec = job_spec(rendering, given, inputs or {}, run=run, artifact_path=artifact_path)
     found = made(rendering, "batch/v1", "Job", child(rendering.name, run), spec)
-    found["metadata"]["labels"][RUN] = spec["template"]["metadata"]["labels"][RUN] = run
+    found["metadata"]["labels"][RUN] = run
     found["metadata"]["annotations"][PARAMETERS] = msgspec.json.encode(given).decode()
     return found
 
 
 def job_sink(rendering: Rendering) -> Manifest:
     """Give the JobSink that starts a run for each event that is posted to it."""
-    return made(rendering, JOB_SINK, "JobSink", rendering.name, {"job": {"spec": job_spec(rendering)}})
+    started = {"metadata": {"labels": labels(rendering)}, "spec": job_spec(rendering)}
+    return made(rendering, JOB_SINK, "JobSink", rendering.name, {"job": started})
 
 
 def job_spec(
@@ -53,7 +54,7 @@ def job_spec(
     """Give the `spec` of a Job. A run that fails is not repeated: whoever started it decides."""
     spec = rendering.function.spec
     given = spec.parameters if parameters is None else parameters
-    environ = {"TRIMTAB_FUNCTION": rendering.name}
+    environ = {"TRIMTAB_FUNCTION": rendering.name, "TRIMTAB_PROJECT": rendering.function.metadata.project}
     if run:
         environ["TRIMTAB_RUN"] = run
     if given:
@@ -70,7 +71,9 @@ def job_spec(
             "spec": {
                 "restartPolicy": "Never",
                 "terminationGracePeriodSeconds": round(seconds(spec.timeouts.drain)),
-                "containers": [container(rendering, environ=environ)],
+                "containers": [
+                    {**container(rendering, environ=environ), "terminationMessagePolicy": "FallbackToLogsOnError"}
+                ],
                 **pod(rendering),
             },
         },
