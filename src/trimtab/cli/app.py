@@ -40,6 +40,10 @@ SECTIONS = {
         "dead": f"{_HERE}.dead:dead",
         "consume": f"{_HERE}.consume:consume",
     },
+    "Clusters": {
+        "preflight": f"{_HERE}.cluster:preflight",
+        "diff": f"{_HERE}.cluster:diff",
+    },
     "Without a target": {
         "build": f"{_HERE}.build:build",
         "serve": f"{_HERE}.serve:serve",

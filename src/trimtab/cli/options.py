@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from trimtab.cli.session import TARGETS, Session
+from trimtab.cli.session import Session
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -37,8 +37,30 @@ def output_option(*formats: str) -> Callable[[Command], Command]:
 def target_option(command: Command) -> Command:
     """`--target NAME` as parameter `target`."""
     return click.option(
-        "--target", type=click.Choice(TARGETS), default=TARGETS[0], show_default=True, help="Where functions run."
+        "--target",
+        type=TargetName(),
+        default="local",
+        show_default=True,
+        help="Where functions run: local, knative ...",
     )(command)
+
+
+class TargetName(click.ParamType):
+    """The name of a target: this machine, or a cluster; which there are is in a file that is read when one is named."""
+
+    name = "NAME"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Complete a name; silent while the file cannot be read."""
+        from click.shell_completion import CompletionItem
+
+        from trimtab.deploy.named import names
+        from trimtab.errors import TrimtabError
+
+        try:
+            return [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+        except TrimtabError:
+            return []
 
 
 def follow_option(command: Command) -> Command:
@@ -83,6 +105,29 @@ def gather(
         return command(*args, **{name: make(**{part: values.pop(part) for part in names})}, **values)
 
     return gathered
+
+
+def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How a deployment to a cluster goes about it; those that were given arrive as one dict, `how`."""
+
+    def given(**values: Any) -> dict[str, Any]:
+        from trimtab.spec.quantity import seconds
+
+        found = {"wait": False} if values["no_wait"] else {}
+        if values["wait_timeout"] is not None:
+            found["timeout"] = seconds(values["wait_timeout"], "--wait-timeout")
+        return {**found, **({"force_conflicts": True} if values["force_conflicts"] else {})}
+
+    return add_options(
+        gather(command, "how", given, ("no_wait", "wait_timeout", "force_conflicts")),
+        (
+            click.option("--no-wait", is_flag=True, help="On a cluster: return when the objects are there."),
+            click.option(
+                "--wait-timeout", metavar="DURATION", help="On a cluster: wait at most so long (default: 5m)."
+            ),
+            click.option("--force-conflicts", is_flag=True, help="On a cluster: take over fields that others own."),
+        ),
+    )
 
 
 _SCALE: tuple[tuple[str, Any, str], ...] = (

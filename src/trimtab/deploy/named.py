@@ -16,6 +16,7 @@ from trimtab.errors import SpecError
 
 if TYPE_CHECKING:
     from trimtab.deploy.abc import Target
+    from trimtab.deploy.knative.target import KnativeTarget
 
 FILE = "targets.yaml"
 
@@ -80,16 +81,20 @@ def find(name: str | None) -> Target:
     return cluster(str(name))
 
 
-def cluster(name: str) -> Target:
+def cluster(name: str) -> KnativeTarget:
     """Give the cluster of a name. Errors: SpecError, naming the targets there are."""
-    known = clusters()
-    if name not in known:
-        raise SpecError(
-            "target", name, f"one of {', '.join(['local', *known])}", hint=f"$TRIMTAB_HOME/{FILE} names more"
-        )
     from trimtab.deploy.knative.target import KnativeTarget
 
-    return KnativeTarget(known[name])
+    return KnativeTarget(settings_of(name))
+
+
+def settings_of(name: str) -> ClusterSettings:
+    """Give a cluster's settings. Errors: SpecError, naming the targets there are."""
+    known = clusters()
+    if name not in known:
+        allowed = f"a cluster: {', '.join(known)}" if name == "local" else f"one of {', '.join(['local', *known])}"
+        raise SpecError("target", name, allowed, hint=f"$TRIMTAB_HOME/{FILE} names more")
+    return known[name]
 
 
 def _read(path: Path, own: ClusterSettings) -> dict[str, ClusterSettings]:

@@ -14,7 +14,7 @@ from tests.deploy.knative.fake.store import Object
 from tests.deploy.knative.test_target import function
 
 from trimtab.deploy.knative.diagnosis import Reason, Situation, diagnose
-from trimtab.deploy.knative.target import KnativeTarget
+from trimtab.deploy.knative.target import KnativeTarget, Options
 from trimtab.errors import DeployFailed
 
 SITUATIONS: dict[str, dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "situations.yaml").read_text("utf-8"))
@@ -96,8 +96,9 @@ FAST = [name for name, data in SITUATIONS.items() if data["reason"] and data["fi
 def test_a_deployment_ends_with_the_sentence(name: str, target: KnativeTarget, knative: Knative) -> None:
     data = SITUATIONS[name]
     knative.outcome = replay(data)
+    target.options = Options(timeout=20)
     with pytest.raises(DeployFailed) as caught:
-        target.deploy(function(), timeout=20)
+        target.deploy(function())
     text = str(caught.value).replace(IMAGE, "registry.example.com/hello@sha256:ab")
     words = data["expect"][-1]
     if "(limit" not in words and "hello-00002" not in words:
@@ -119,12 +120,14 @@ def test_the_old_revision_serves_on_when_the_new_one_fails(target: KnativeTarget
 def test_what_may_pass_is_said_and_the_deployment_goes_on(target: KnativeTarget, knative: Knative) -> None:
     said: list[str] = []
     knative.outcome = replay(SITUATIONS["crash at start, the first time"])
+    target.options = Options(timeout=0.5, say=said.append)
     with pytest.raises(DeployFailed, match="crashes at start"):
-        target.deploy(function(), timeout=0.5, say=said.append)
+        target.deploy(function())
     assert said[0].startswith("hello-00001: the container crashes at start (exit code 3)")
 
 
 def test_a_deployment_that_takes_too_long_says_what_to_do(target: KnativeTarget, knative: Knative) -> None:
     knative.outcome = replay(SITUATIONS["still deploying"])
+    target.options = Options(timeout=0.3)
     with pytest.raises(DeployFailed, match=r"hello-00001 is not ready after 0.3 s; deploy again to go on waiting"):
-        target.deploy(function(), timeout=0.3)
+        target.deploy(function())

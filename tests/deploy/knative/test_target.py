@@ -12,7 +12,7 @@ from tests.deploy.knative.fake.server import FakeCluster
 
 from trimtab.deploy.abc import Stage
 from trimtab.deploy.knative.client.failures import FieldConflict
-from trimtab.deploy.knative.target import KnativeTarget
+from trimtab.deploy.knative.target import KnativeTarget, Options
 from trimtab.errors import Conflict, NotFound, PreflightFailed, SpecError
 from trimtab.spec import Function, TrafficTarget, loads
 
@@ -142,7 +142,8 @@ def test_fields_of_other_managers_are_named_and_taken_only_when_told(
     ):
         target.deploy(edited(2))
     assert target.get("hello").revision == "hello-00001"
-    target.deploy(edited(2), force_conflicts=True)
+    target.options = Options(force_conflicts=True)
+    target.deploy(edited(2))
     assert cluster.object(SERVING, "services", "hello")["spec"]["template"]["spec"]["containerConcurrency"] == 0
 
 
@@ -183,7 +184,8 @@ def test_without_an_image_or_a_registry_it_says_what_to_give(target: KnativeTarg
 
 def test_no_wait_returns_before_it_is_ready(target: KnativeTarget, knative: Knative) -> None:
     knative.outcome = lambda *_: None
-    done = target.deploy(function(), wait=False)
+    target.options = Options(wait=False)
+    done = target.deploy(function())
     assert (done.url, [stage.name for stage in done.stages]) == ("", ["preflight", "apply"])
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from trimtab.cli import output as out
-from trimtab.cli.options import function_options, output_option
+from trimtab.cli.options import TargetName, function_options, output_option
 
 if TYPE_CHECKING:
     from trimtab.cli.changes import Changes
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("source")
 @function_options
-@click.option("--target", type=click.Choice(["knative"]), help="Print the objects of this target instead.")
+@click.option("--target", type=TargetName(), help="Print the objects of this cluster instead: knative, or one by name.")
 @click.option("--image", metavar="REF", help="With --target: the image, by digest (default: spec.build.image).")
 @click.option("--nuclio-report", is_flag=True, help="Print only what of a Nuclio document is not carried over.")
 @output_option("yaml", "json")
@@ -59,15 +59,16 @@ def export(
     for leftover in leftovers:
         out.warn(f"not carried over: {leftover}")
     if target is not None:
-        _objects(function, image, output)
+        _objects(function, target, image, output)
         return
     if image is not None:
         raise click.UsageError("--image goes with --target")
     click.echo(dump(_relative(function), output).rstrip("\n"))
 
 
-def _objects(function: Function, image: str | None, output: Literal["yaml", "json"]) -> None:
+def _objects(function: Function, target: str, image: str | None, output: Literal["yaml", "json"]) -> None:
     from trimtab.deploy.knative.manifests import Rendering, render
+    from trimtab.deploy.named import settings_of
     from trimtab.spec.document import to_yaml
 
     image = image or function.spec.build.image
@@ -75,7 +76,9 @@ def _objects(function: Function, image: str | None, output: Literal["yaml", "jso
         raise click.UsageError("an image is needed: give --image, or set spec.build.image")
     if "@sha256:" not in image:
         out.warn(f"{image} is not named by its digest: what runs changes whenever the tag is moved")
-    found = render(Rendering(function=function, image=image, namespace=function.metadata.namespace))
+    cluster = settings_of(target)
+    namespace = cluster.namespace or function.metadata.namespace
+    found = render(Rendering(function=function, image=image, namespace=namespace, environ=cluster.environ))
     for note in found.notes:
         out.warn(note)
     if output == "json":

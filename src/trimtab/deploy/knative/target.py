@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from trimtab.deploy.abc import Deployment, FunctionInfo, ModelChange, Progress, RunInfo, Target
@@ -29,6 +30,7 @@ from trimtab.deploy.knative.client.kinds import (
 )
 from trimtab.deploy.knative.describe import OF_REVISION, OF_SERVICE, Objects, describe, with_slash
 from trimtab.deploy.knative.image import image_of
+from trimtab.deploy.knative.ingress import load_balancer, through
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendered, Rendering
 from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY
 from trimtab.deploy.knative.manifests.service import traffic_target
@@ -50,11 +52,27 @@ _ROUTE = 60.0
 """Seconds for the ingress to follow a change of the traffic."""
 
 
-class KnativeTarget(Target):
-    """One namespace of a cluster. `connection` is opened when it is first needed."""
+class Options(Struct, kw_only=True):
+    """How a deployment goes about it; only clusters ask."""
 
-    def __init__(self, settings: ClusterSettings, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    wait: bool = True
+    """Whether `deploy` returns when the function serves, or when its objects are there."""
+    timeout: float = WAIT
+    """Seconds that it waits at most."""
+    force_conflicts: bool = False
+    """Whether fields that other managers own are taken over."""
+    say: Callable[[str], None] | None = None
+    """Gets what is wrong while it may still pass."""
+
+
+class KnativeTarget(Target):
+    """One namespace of a cluster. The connection is opened when it is first needed."""
+
+    def __init__(
+        self, settings: ClusterSettings, options: Options | None = None, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self.settings, self.name = settings, settings.name
+        self.options = options or Options()
         self._sleep = sleep
         self._api: Api | None = None
 
@@ -68,51 +86,44 @@ class KnativeTarget(Target):
 
     # Deploying
 
-    def deploy(
-        self,
-        function: Function,
-        *,
-        force: bool = False,
-        progress: Progress | None = None,
-        wait: bool = True,
-        timeout: float = WAIT,
-        force_conflicts: bool = False,
-        say: Callable[[str], None] | None = None,
-    ) -> Deployment:
-        """See Target. `say` gets what is wrong while it may still pass. Errors, besides: PreflightFailed, FieldConflict.
+    def deploy(self, function: Function, *, force: bool = False, progress: Progress | None = None) -> Deployment:
+        """See Target. Errors, besides: PreflightFailed, and FieldConflict for fields that others own.
 
         Nothing is changed before all checks have passed. Interrupted at any moment, the same call goes on where it was.
         """
+        how = self.options
         stages = Stages(progress)
         rendering = self._rendering(function, image_of(function, self.settings.registry, stages))
         api, name = self._within(function), rendering.name
         forced = str(time.time_ns()) if force else ""
-        facts, wanted = self._checked(rendering, forced=forced, force_conflicts=force_conflicts)
+        facts, wanted = self._checked(rendering, forced=forced)
         stages.finish("preflight", f"{facts.kubernetes}, Knative {facts.knative or 'of unknown version'}")
         before = api.find(SERVICE, name) if function.spec.kind != "job" else None
-        live = place.applied(api, wanted.objects, force=force_conflicts)
+        live = place.applied(api, wanted.objects, force=how.force_conflicts)
         stale = place.stale(place.owned(api, name, function.metadata.project), wanted.objects)
         place.prune(api, stale)
         stages.finish("apply", f"{len(wanted.objects)} objects" + (f", {len(stale)} pruned" if stale else ""))
         service = live.get("Service")
         if service is None:
             return Deployment(name=name, revision="", url="", stages=stages.done, warnings=wanted.notes)
-        if wait:
+        if how.wait:
             patience = seconds(function.spec.timeouts.start)
-            service = Waiter(api, stages, patience=patience, timeout=timeout, say=say).wait(service)
+            service = Waiter(api, stages, patience=patience, timeout=how.timeout, say=how.say).wait(service)
         return _deployment(name, service, before, stages, wanted)
 
-    def preflight(self, function: Function, *, image: str = "", force_conflicts: bool = False) -> list[Check]:
-        """Check a function against the cluster; nothing is changed, and nothing is built."""
+    def preflight(self, function: Function | None = None, *, image: str = "") -> list[Check]:
+        """Check the cluster, for a function where one is given; nothing is changed, and nothing is built."""
+        if function is None:
+            return check(gather(self.api, []), [])
         # The check needs some image: one that is not built yet cannot be resolved, and by digest it need not be.
-        rendering = self._rendering(function, image or function.spec.build.image or f"{_NOT_BUILT}@sha256:{'0' * 64}")
-        return self._checks(rendering, force_conflicts=force_conflicts)[0]
+        rendering = self._rendering(function, image or function.spec.build.image or _NOT_BUILT)
+        return self._checks(rendering)[0]
 
     def diff(self, function: Function, *, image: str = "") -> list[differences.Difference]:
         """Compare what is on the cluster with what `deploy` would apply. `image`: without it, what runs now counts."""
         api = self._within(function)
         live = place.owned(api, function.metadata.name)
-        image = image or function.spec.build.image or _image(live) or f"{_NOT_BUILT}@sha256:{'0' * 64}"
+        image = image or function.spec.build.image or _image(live) or _NOT_BUILT
         service = next((item for item in live if kind_of(item) == SERVICE), None)
         wanted = place.desired(self._rendering(function, image, api.groups()), service).objects
         return differences.compare(wanted, live, place.stale(live, wanted))
@@ -133,16 +144,14 @@ class KnativeTarget(Target):
             job_sink=True if groups is None else place.has_job_sink(groups),
         )
 
-    def _checked(self, rendering: Rendering, *, forced: str, force_conflicts: bool) -> tuple[Facts, Rendered]:
-        rows, facts, wanted = self._checks(rendering, forced=forced, force_conflicts=force_conflicts)
+    def _checked(self, rendering: Rendering, *, forced: str) -> tuple[Facts, Rendered]:
+        rows, facts, wanted = self._checks(rendering, forced=forced)
         failed = [row for row in rows if not row.ok]
         if failed:
             raise PreflightFailed(sentence(failed, self.settings.name), failed)
         return facts, wanted
 
-    def _checks(
-        self, rendering: Rendering, *, forced: str = "", force_conflicts: bool = False
-    ) -> tuple[list[Check], Facts, Rendered]:
+    def _checks(self, rendering: Rendering, *, forced: str = "") -> tuple[list[Check], Facts, Rendered]:
         api = self._within(rendering.function)
         spec = rendering.function.spec
         live = None
@@ -150,7 +159,7 @@ class KnativeTarget(Target):
         if not bare.error and spec.kind != "job" and SERVICE.api in bare.groups:
             live = api.find(SERVICE, rendering.name)
         wanted = place.desired(rendering, live, forced=forced)
-        facts = bare if bare.error else gather(api, wanted.objects, force_conflicts=force_conflicts)
+        facts = bare if bare.error else gather(api, wanted.objects, force_conflicts=self.options.force_conflicts)
         jobs = any(item["kind"] == "JobSink" for item in wanted.objects)
         return check(facts, wanted.objects, jobs), facts, wanted
 
@@ -230,6 +239,10 @@ class KnativeTarget(Target):
             f"{name!r}: the ingress has not followed the change after {_ROUTE:g} s; `trimtab get {name}` shows where it is"
         )
 
+    def reach(self, url: str, ingress: str = "") -> tuple[str, dict[str, str]]:
+        """See Target. Without `ingress`: the configured one, or the cluster's load balancer if the name does not resolve."""
+        return through(url, ingress or self.settings.ingress, lambda: load_balancer(self.api))
+
     # Logs and runs
 
     def logs(
@@ -293,7 +306,8 @@ class KnativeTarget(Target):
             raise Conflict(f"{name!r} is no model server: deploy it with kind 'serving'")
         before = next((each for each in spec.models if each.key == key), None)
         changed = [*(each for each in spec.models if each.key != key), *([model] if model is not None else [])]
-        self.deploy(check_spec(replace(function, spec=replace(spec, models=changed))), wait=False)
+        at_once = KnativeTarget(self.settings, replace(self.options, wait=False), sleep=self._sleep)
+        at_once.deploy(check_spec(replace(function, spec=replace(spec, models=changed))))
         return ModelChange(before=before, stamp=time.time_ns())
 
     def broker(self, name: str = "default") -> str:
@@ -310,7 +324,7 @@ class KnativeTarget(Target):
         return replace(function, spec=replace(function.spec, build=replace(function.spec.build, image=image)))
 
 
-_NOT_BUILT = "registry.invalid/not-built-yet"
+_NOT_BUILT = f"registry.invalid/not-built-yet@sha256:{'0' * 64}"
 
 
 def sentence(failed: list[Check], target: str) -> str:

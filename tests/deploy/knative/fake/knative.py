@@ -31,12 +31,12 @@ class Knative:
                         cluster.store.delete(Key(api, plural, each["metadata"]["namespace"], each["metadata"]["name"]))
             return
         generation = item["metadata"]["generation"]
-        known = revisions(cluster, name)
+        known = revisions(cluster, name, item["metadata"]["namespace"])
         latest = known[-1] if known else None
         if latest is None or latest["metadata"]["annotations"].get("test/template") != repr(item["spec"]["template"]):
             self._revision(cluster, item, generation, len(known) + 1)
         else:
-            route(cluster, name)
+            route(cluster, name, item["metadata"]["namespace"])
 
     def _revision(self, cluster: FakeCluster, item: Object, generation: int, number: int) -> None:
         name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
@@ -59,8 +59,8 @@ class Knative:
         self.outcome(cluster, item, revision)
 
 
-def revisions(cluster: FakeCluster, name: str) -> list[Object]:
-    found = cluster.store.all("serving.knative.dev/v1", "revisions", "")
+def revisions(cluster: FakeCluster, name: str, namespace: str) -> list[Object]:
+    found = cluster.store.all("serving.knative.dev/v1", "revisions", namespace)
     return sorted(
         (each for each in found if each["metadata"]["labels"]["serving.knative.dev/service"] == name),
         key=lambda each: str(each["metadata"]["name"]),

@@ -37,13 +37,13 @@ def connect(context: str = "", kubeconfig: str = "") -> Connection:
         config.load_incluster_config(client_configuration=configuration)
         namespace = (_ACCOUNT / "namespace").read_text("utf-8").strip() if _ACCOUNT.exists() else "default"
         return _opened(client, configuration, namespace, "the pod's service account")
-    path = kubeconfig or None
+    # The client reads KUBECONFIG when it is imported, which in a notebook is long ago.
+    path = kubeconfig or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
     try:
         contexts, active = config.list_kube_config_contexts(config_file=path)
     except (config.ConfigException, OSError) as exc:
-        asked = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
         raise TargetUnreachable(
-            f"no cluster is configured: {asked} cannot be used ({exc}); set KUBECONFIG, or name a kubeconfig for the target"
+            f"no cluster is configured: {path} cannot be used ({exc}); set KUBECONFIG, or name a kubeconfig for the target"
         ) from exc
     names = [each["name"] for each in contexts]
     if context and context not in names:

@@ -103,7 +103,7 @@ def _kubernetes(facts: Facts) -> Check:
 def _apis(facts: Facts, wanted: Iterable[Kind], jobs: bool) -> list[Check]:
     rows = []
     apis = {kind.api for kind in wanted}
-    if SERVICE.api in apis:
+    if SERVICE.api in apis or not apis:
         rows.append(_knative(facts))
     if jobs and JOB_SINK.api not in facts.groups:
         fix = "install Knative Eventing 1.15 or newer, which starts a job for an event"
