@@ -34,33 +34,46 @@ def output_option(*formats: str) -> Callable[[Command], Command]:
     )
 
 
-def target_option(command: Command) -> Command:
-    """`--target NAME` as parameter `target`."""
+def known_target(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Take the name of a target that is known; which there are is in a file that is read when another is named."""
+    from trimtab.deploy.named import FILE, names
+
+    if value not in (None, "local", "knative") and value not in (known := names()):
+        raise click.BadParameter(
+            f"{value!r} is not one of {', '.join(known)}; $TRIMTAB_HOME/{FILE} names more", ctx, param
+        )
+    return value
+
+
+def complete_targets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete a target's name; silent while the file cannot be read."""
+    from click.shell_completion import CompletionItem
+
+    from trimtab.deploy.named import names
+    from trimtab.errors import TrimtabError
+
+    try:
+        return [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+    except TrimtabError:
+        return []
+
+
+def named_target(default: str | None, text: str) -> Callable[[Command], Command]:
+    """`--target NAME` with a default and a help text of its own."""
     return click.option(
         "--target",
-        type=TargetName(),
-        default="local",
-        show_default=True,
-        help="Where functions run: local, knative ...",
-    )(command)
+        metavar="NAME",
+        default=default,
+        show_default=default is not None,
+        callback=known_target,
+        shell_complete=complete_targets,
+        help=text,
+    )
 
 
-class TargetName(click.ParamType):
-    """The name of a target: this machine, or a cluster; which there are is in a file that is read when one is named."""
-
-    name = "NAME"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Complete a name; silent while the file cannot be read."""
-        from click.shell_completion import CompletionItem
-
-        from trimtab.deploy.named import names
-        from trimtab.errors import TrimtabError
-
-        try:
-            return [CompletionItem(name) for name in names() if name.startswith(incomplete)]
-        except TrimtabError:
-            return []
+def target_option(command: Command) -> Command:
+    """`--target NAME` as parameter `target`."""
+    return named_target("local", "Where functions run: local, knative, or a cluster of targets.yaml.")(command)
 
 
 def follow_option(command: Command) -> Command:
@@ -113,7 +126,7 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def given(**values: Any) -> dict[str, Any]:
         from trimtab.spec.quantity import seconds
 
-        found = {"wait": False} if values["no_wait"] else {}
+        found: dict[str, Any] = {"wait": False} if values["no_wait"] else {}
         if values["wait_timeout"] is not None:
             found["timeout"] = seconds(values["wait_timeout"], "--wait-timeout")
         return {**found, **({"force_conflicts": True} if values["force_conflicts"] else {})}

@@ -126,8 +126,8 @@ def test_options_for_clusters_are_refused_here(trimtab: Trimtab) -> None:
 
 def test_a_target_that_is_not_there(trimtab: Trimtab) -> None:
     result = trimtab("ls", "--target", "nope")
-    assert result.exit_code == 5
-    assert "target: found 'nope', allowed: one of local, knative" in result.stderr
+    assert result.exit_code == 2
+    assert "'nope' is not one of local, knative; $TRIMTAB_HOME/targets.yaml names more" in result.stderr
 
 
 def test_export_goes_to_the_targets_namespace(trimtab: Trimtab, tmp_path: Path) -> None:

@@ -8,15 +8,13 @@ import click
 
 from trimtab.cli import output as out
 from trimtab.cli.exits import Exit
-from trimtab.cli.options import TargetName, function_options, output_option
+from trimtab.cli.options import function_options, named_target, output_option
 from trimtab.cli.session import Session
 
 if TYPE_CHECKING:
     from trimtab.cli.changes import Changes
 
-_target = click.option(
-    "--target", type=TargetName(), default="knative", show_default=True, help="The cluster, by its target's name."
-)
+_target = named_target("knative", "The cluster, by its target's name.")
 _image = click.option("--image", metavar="REF", default="", help="The image (default: spec.build.image).")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from trimtab.cli import output as out
-from trimtab.cli.options import TargetName, function_options, output_option
+from trimtab.cli.options import function_options, named_target, output_option
 
 if TYPE_CHECKING:
     from trimtab.cli.changes import Changes
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("source")
 @function_options
-@click.option("--target", type=TargetName(), help="Print the objects of this cluster instead: knative, or one by name.")
+@named_target(None, "Print the objects of this cluster instead: knative, or one of targets.yaml.")
 @click.option("--image", metavar="REF", help="With --target: the image, by digest (default: spec.build.image).")
 @click.option("--nuclio-report", is_flag=True, help="Print only what of a Nuclio document is not carried over.")
 @output_option("yaml", "json")
