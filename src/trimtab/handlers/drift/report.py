@@ -27,7 +27,9 @@ SCHEMA = "https://trimtab.dev/schemas/drift/v1"
 _SHOWN = 20  # bins of a histogram
 _TAILS = 0.002  # of either sample's values lie beyond a histogram's ends, and are counted in its outer bins
 _FINE = 64
-_ROOM = 2.0**64  # by which numbers are divided, so that differences of the largest ones, and slopes, stay within float64
+_ROOM = (
+    2.0**64
+)  # by which numbers are divided, so that differences of the largest ones, and slopes, stay within float64
 _LARGEST = float(np.finfo(np.float64).max)
 
 Floats = npt.NDArray[np.float64]
