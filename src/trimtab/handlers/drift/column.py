@@ -89,7 +89,8 @@ class Numeric:
             low, high = self.infinite
             found = np.array(placed(self.ordered[low : self.n - high], bins), dtype=np.float64)
             if len(found):
-                found[-1] = np.nextafter(found[-1], np.inf)
+                with np.errstate(over="ignore"):
+                    found[-1] = np.nextafter(found[-1], np.inf)
             self._edges[bins] = found
         return self._edges[bins]
 
