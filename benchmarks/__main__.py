@@ -14,7 +14,7 @@ from benchmarks.rounds import FULL, QUICK
 from benchmarks.row import Row
 from benchmarks.server import ROOT
 
-NAMES = ["echo", "peers", "wake", "edit", "broker", "events", "emit", "weight", "drift", "alarms"]
+NAMES = ["echo", "peers", "wake", "edit", "broker", "events", "emit", "weight", "drift", "alarms", "kernels"]
 
 
 def main() -> int:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from trimtab.handlers.drift import METHODS, FeatureResult, Frame, Result, detect, fit, method
+from trimtab.handlers.drift import METHODS, ONLINE, Detector, FeatureResult, Frame, Result, detect, fit, method, online
 
-__all__ = ["METHODS", "FeatureResult", "Frame", "Result", "detect", "fit", "method"]
+__all__ = ["METHODS", "ONLINE", "Detector", "FeatureResult", "Frame", "Result", "detect", "fit", "method", "online"]

@@ -15,6 +15,7 @@ from trimtab.spec import loads
 ROOT = Path(__file__).parents[2]
 SESSIONS = [
     "README.md",
+    "docs/drift-multivariate.md",
     "docs/drift.md",
     "docs/getting-started.md",
     "docs/handlers.md",

@@ -20,6 +20,9 @@ _HERE = "trimtab.handlers.drift"
 
 METHODS = {
     "chi2": f"{_HERE}.chi2:chi2",
+    "classifier": f"{_HERE}.kernels.classifier:classifier",
+    "classifier_uncertainty": f"{_HERE}.kernels.uncertainty:classifier_uncertainty",
+    "context_mmd": f"{_HERE}.kernels.context:context_mmd",
     "cvm": f"{_HERE}.cvm:cvm",
     "default": f"{_HERE}.default:default",
     "fisher": f"{_HERE}.chi2:fisher",
@@ -27,7 +30,12 @@ METHODS = {
     "js": f"{_HERE}.distances:js",
     "kld": f"{_HERE}.distances:kld",
     "ks": f"{_HERE}.ks:ks",
+    "learned_kernel_mmd": f"{_HERE}.kernels.learned:learned_kernel_mmd",
+    "lsdd": f"{_HERE}.kernels.lsdd:lsdd",
+    "mmd": f"{_HERE}.kernels.mmd:mmd",
     "psi": f"{_HERE}.distances:psi",
+    "regressor_uncertainty": f"{_HERE}.kernels.uncertainty:regressor_uncertainty",
+    "spot_the_diff": f"{_HERE}.kernels.spot:spot_the_diff",
     "tabular": f"{_HERE}.tabular:tabular",
     "tvd": f"{_HERE}.distances:tvd",
     "wasserstein": f"{_HERE}.wasserstein:wasserstein",
