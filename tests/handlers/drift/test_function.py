@@ -206,7 +206,7 @@ class TestFunction:
     def test_what_it_does_not_take_is_said(self, handler: Handler) -> None:
         with pytest.raises(PermanentError, match="the check runs by a cron trigger; reports are read by GET"):
             handler(None, Event(method="POST"))
-        with pytest.raises(PermanentError, match="type: found 'com.x', allowed: 'dev.knative.sources.ping'"):
+        with pytest.raises(PermanentError, match=r"type: found 'com\.x', allowed: 'dev\.knative\.sources\.ping'"):
             handler(None, Event.of({"method": "POST"}, b"", None, Envelope({"type": "com.x"})))
         with pytest.raises(PermanentError, match="last: found 'many', allowed: a whole number from 1"):
             handler(None, Event(fields={"endpoint": ENDPOINT, "last": "many"}))
