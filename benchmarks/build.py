@@ -57,6 +57,7 @@ def rows(effort: Effort) -> list[Row]:
     with _bench() as bench:
         slow = max(1, effort.rounds // 4)
         first = alternate(bench.sides(bench.forget, bench.plain), slow, warm=0)
+        bench.ours()
         edit = alternate(bench.sides(bench.edit, bench.plain), slow, warm=0)
         bench.layered()
         same = alternate(bench.sides(lambda: None, bench.layered), effort.rounds)

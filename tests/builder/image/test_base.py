@@ -156,3 +156,16 @@ def test_targets_that_run_images_get_one_by_digest(
     assert function.spec.build.image == built.reference == f"{server.host}/cluster/hello@{built.digest}"
     assert server.tags("cluster/hello")[0] == "latest"
     assert imaged(function) == (function, None)
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_an_image_of_ours_is_a_base(compression: str, make: Make, tmp_path: Path) -> None:
+    """Whose layers are gzip files of several members; and whose own link to Python is not taken for one."""
+    base = image(tmp_path / "base", f"usr/bin/python{PYTHON}")
+    layout = tmp_path / "layout"
+    options: dict[str, Any] = {"platforms": ["linux/amd64"], "compression": compression, "layout": layout}
+    make("hello:1", base=base, **options)
+    built = make("hello:2", base=f"oci:{layout}:1", **options)
+    assert built.python == PYTHON
+    manifest = json.loads((layout / "blobs" / built.digest.replace(":", "/")).read_bytes())
+    assert len(manifest["layers"]) == 5

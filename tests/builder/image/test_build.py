@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import os
 import subprocess
@@ -9,7 +11,10 @@ import sys
 import tarfile
 import time
 import zipfile
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -394,6 +399,68 @@ def test_a_git_reference_is_named_without_its_credentials(make: Make, tmp_path: 
     assert _public("file:///home/ada/project") == ""
 
 
+def tinything(folder: Path) -> Path:
+    """Write a wheel of one module."""
+    path, about = folder / "tinything-1.0-py3-none-any.whl", "tinything-1.0.dist-info"
+    files = {
+        "tinything.py": "answer = 42\n",
+        f"{about}/METADATA": "Metadata-Version: 2.1\nName: tinything\nVersion: 1.0\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{about}/RECORD": f"tinything.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n",
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, text in files.items():
+            archive.writestr(zipfile.ZipInfo(file), text)
+    return path
+
+
+class Private(BaseHTTPRequestHandler):
+    """A package index that wants a login, with one wheel."""
+
+    wheel = b""
+
+    def do_GET(self) -> None:
+        login = b64encode(b"ada:s3cretword").decode()
+        if self.headers.get("Authorization") != f"Basic {login}":
+            return self.answer(401, b"", {"WWW-Authenticate": 'Basic realm="private"'})
+        if self.path == "/simple/tinything/":
+            digest = hashlib.sha256(self.wheel).hexdigest()
+            link = f'<a href="/tinything-1.0-py3-none-any.whl#sha256={digest}">tinything-1.0-py3-none-any.whl</a>'
+            return self.answer(200, link.encode(), {"Content-Type": "text/html"})
+        return self.answer(200, self.wheel, {}) if self.path.endswith(".whl") else self.answer(404, b"", {})
+
+    def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+def test_private_indexes_and_their_credentials_stay_out_of_the_image(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Private.wheel = tinything(tmp_path).read_bytes()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Private) as index:
+        Thread(target=index.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setenv("UV_INDEX", f"http://ada:s3cretword@127.0.0.1:{index.server_port}/simple/")
+        built = make("hello:1", requirements=["tinything"], layout=tmp_path / "layout")
+        index.shutdown()
+    assert any(name.endswith("/tinything.py") for name in names(tmp_path / "layout", layers(built)["dependencies"]))
+    told = (b"s3cretword", f"127.0.0.1:{index.server_port}".encode())
+    for path in (tmp_path / "layout").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            content += gzip.decompress(content) if content.startswith(b"\x1f\x8b") else b""
+            assert not [each for each in told if each in content], path
+
+
 def test_a_wheel_beside_the_code_gives_the_same_layer_wherever_and_whenever_it_was_made(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,16 +471,7 @@ def test_a_wheel_beside_the_code_gives_the_same_layer_wherever_and_whenever_it_w
         (code / "wheels").mkdir(parents=True)
         (code / "handler.py").write_text(HELLO)
         (code / "requirements.txt").write_text("./wheels/tinything-1.0-py3-none-any.whl\n")
-        wheel = code / "wheels" / "tinything-1.0-py3-none-any.whl"
-        about = "tinything-1.0.dist-info"
-        with zipfile.ZipFile(wheel, "w") as archive:
-            for file, text in {
-                "tinything.py": "answer = 42\n",
-                f"{about}/METADATA": "Metadata-Version: 2.1\nName: tinything\nVersion: 1.0\n",
-                f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-                f"{about}/RECORD": f"tinything.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n",
-            }.items():
-                archive.writestr(zipfile.ZipInfo(file), text)
+        wheel = tinything(code / "wheels")
         os.utime(wheel, (moment, moment))
         monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path / f"home {name}"))
         built = make("hello:1", code, handler="handler", layout=tmp_path / f"layout {name}")

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from tests.builder.image import debian
-from tests.builder.image.conftest import HELLO
-from tests.builder.image.servers import needs
-from tests.builder.image.test_podman import Podman, ask, podman
+from tests.builder.image.conftest import HELLO, Make
+from tests.builder.image.servers import Registry, needs
+from tests.builder.image.test_podman import Podman, ask, podman, pulled
 
 __all__ = ["podman"]
 
+WHERE = "import trimtab\n\n\ndef handler(context, event):\n    return trimtab.__file__\n"
 ROOT = Path(__file__).parents[3]
 
 pytestmark = pytest.mark.slow
@@ -33,7 +34,9 @@ def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_base_image_serves_a_mounted_function(real: str, podman: Podman, wheelhouse: Path, tmp_path: Path) -> None:
+def test_the_base_image_serves_a_mounted_function_and_carries_built_ones(
+    real: str, server: Registry, make: Make, podman: Podman, wheelhouse: Path, tmp_path: Path
+) -> None:
     needs("buildah")
     conf = tmp_path / "pip.conf"
     conf.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
@@ -53,3 +56,10 @@ def test_the_base_image_serves_a_mounted_function(real: str, podman: Podman, whe
         container = podman("ps", "--quiet", "--filter=ancestor=localhost/trimtab-base")
         assert podman("exec", container, "id", "-u") == "65532"
         podman("healthcheck", "run", container)
+    base = f"{server.host}/trimtab-base:1"
+    podman("push", "--quiet", "--tls-verify=false", "localhost/trimtab-base", base)
+    built = make(f"{server.host}/on/base:1", code=WHERE, base=base)
+    twice = make(f"{server.host}/on/built:1", code=WHERE, base=built.reference)
+    for image in (built, twice):
+        with podman.running(pulled(podman, image)) as port:
+            assert ask(port) == (200, b"/opt/trimtab/runtime/trimtab/__init__.py")

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import re
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from msgspec import Struct
 
-from trimtab.builder.cache import CHUNK
 from trimtab.builder.image.documents import Config, Descriptor
+from trimtab.builder.layers.places import ROOT
 from trimtab.errors import BuildError
 
 _BINARY = re.compile(r"(?:\./)?(?P<path>(?:[^/]+/)*bin/python(?P<version>3\.\d+))")
 _MUSL = re.compile(r"(?:\./)?(?:usr/)?lib/ld-musl-")
 _SAID = re.compile(r"3\.\d+")
 _ALPINE = re.compile(r"\bapk (?:add|--)|alpine", re.IGNORECASE)
+_BUFFER = 1 << 18
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What runtimes use where an image names none."""
 
@@ -49,15 +53,15 @@ def is_musl(config: Config) -> bool:
 def look(blob: Callable[[], Iterator[bytes]], layer: Descriptor) -> Found:
     """Look through one layer's names. Errors: BuildError for one that is no tar."""
     found = Found({})
-    stream = _Stream(_plain(blob(), layer.media_type))
+    stream = _plain(blob(), layer.media_type)
     try:
-        with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|*") as tar:
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
             for member in tar:
                 match = _BINARY.fullmatch(member.name)
-                if match and (member.isfile() or member.issym()):
+                if match and (member.isfile() or member.issym()) and not match["path"].startswith(f"{ROOT}/"):
                     found.pythons[f"/{match['path']}"] = match["version"]
                 found.musl = found.musl or bool(_MUSL.match(member.name))
-    except tarfile.TarError as exc:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as exc:
         raise BuildError(f"the base image's layer {layer.digest} is no tar: {exc}") from exc
     return found
 
@@ -78,28 +82,33 @@ def _minor(version: str) -> int:
     return int(version.partition(".")[2])
 
 
-def _plain(chunks: Iterator[bytes], media_type: str) -> Iterator[bytes]:
+def _plain(chunks: Iterator[bytes], media_type: str) -> IO[bytes]:
+    """Undo the compression. tarfile would do so itself, but reads no more than the first member of a gzip file."""
+    stream = io.BufferedReader(_Stream(chunks), _BUFFER)
+    if media_type.endswith("gzip"):
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=stream))
     if not media_type.endswith("zstd"):
-        return chunks
+        return stream
     try:
         import zstandard
     except ImportError as exc:
         raise BuildError("the base image's layers are compressed by zstd: pip install 'trimtab[zstd]'") from exc
-    reader = zstandard.ZstdDecompressor().stream_reader(cast("IO[bytes]", _Stream(chunks)), read_across_frames=True)
-    return iter(lambda: reader.read(CHUNK), b"")
+    return cast("IO[bytes]", zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True))
 
 
-class _Stream:
+class _Stream(io.RawIOBase):
     """Chunks as a file that is read from."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks, self._left = chunks, b""
+        self._chunks, self._left = chunks, memoryview(b"")
 
-    def read(self, size: int) -> bytes:
-        while len(self._left) < size:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                break
-            self._left += chunk
-        data, self._left = self._left[:size], self._left[size:]
-        return data
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._left:
+            self._left = memoryview(next(self._chunks, b""))
+        part = self._left[: len(buffer)]
+        buffer[: len(part)] = part
+        self._left = self._left[len(part) :]
+        return len(part)

@@ -31,6 +31,8 @@ _SCRIPT = Script(f"#!{places.PYTHON}\nfrom trimtab.cli import main\n\nmain()\n".
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _EXTRA = re.compile(r"""\bextra\s*==\s*['"]([^'"]+)['"]""")
 _ITSELF = re.compile(r"\s*trimtab\s*(?:\[(?P<extras>[^\]]*)\])?\s*(?:[=<>!~;@].*)?", re.IGNORECASE)
+_OPAQUE = ".wh..wh..opq"
+"""Hides what the folder holds in the layers below: another Trimtab, where a base image brings one."""
 _KEPT = ("METADATA", "entry_points.txt", "WHEEL")
 
 
@@ -115,6 +117,7 @@ def _environment(python: str, home: str) -> Entries:
     links: Entries = {f"{places.BIN}/{name}": Link(home) for name in names}
     return {
         **links,
+        f"{places.ROOT}/{_OPAQUE}": b"",
         f"{places.BIN}/trimtab": _SCRIPT,
         f"{places.ROOT}/pyvenv.cfg": config.encode(),
         f"{places.site_packages(python)}/trimtab.pth": f"/{places.RUNTIME}\n".encode(),
