@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.errors import SpecError
+from trimtab.handlers.drift import quadratic
 from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.kernels.answer import MOST_ROWS, answer, check_rows, too_few
 from trimtab.handlers.drift.kernels.null import Tail, memberships, p_value
@@ -65,7 +66,14 @@ def lsdd(
     x, middle = sample.reference[order[count:]], sample.reference[order[:count]]
     test = LSDD(x, sample.current, middle, bandwidth or median_distance(sample.reference, rng), rng)
     null = p_value(
-        test.observed, test.draw, alpha=alpha, permutations=permutations, tail=tail, stop=stop, method="lsdd"
+        test.observed,
+        test.draw,
+        alpha=alpha,
+        permutations=permutations,
+        tail=tail,
+        stop=stop,
+        law=test.law,
+        method="lsdd",
     )
     return answer("lsdd", (reference, current), test.observed, null.p_value, alpha, message=sample.remark)
 
@@ -138,6 +146,12 @@ class LSDD:
     def draw(self, count: int) -> Floats:
         """Give the statistics of that many permutations."""
         return self._of(memberships(self.n, self.m, count, self.rng))
+
+    def law(self, statistic: float) -> float:
+        """The upper tail without drift: of (1/n + 1/m) sum_i l_i Z_i^2, l the eigenvalues of the weighted rows' covariance."""
+        rows = (self.rows - self.total / len(self.rows)) * np.sqrt(self.weights)
+        weights = np.linalg.eigvalsh(rows.T @ rows / len(rows)).clip(0.0)
+        return quadratic.tail(statistic / (1 / self.n + 1 / self.m), weights)
 
     @property
     def distance(self) -> float:
