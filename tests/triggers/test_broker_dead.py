@@ -127,7 +127,9 @@ async def test_a_broker_killed_before_the_sink_has_taken_the_event_tries_the_fun
     await world.until(lambda: world.stats().delivered == 1)
 
 
-async def test_what_others_tried_in_vain_is_a_dead_letter_and_is_delivered_when_it_is_redriven(world: Any, kit: Any) -> None:
+async def test_what_others_tried_in_vain_is_a_dead_letter_and_is_delivered_when_it_is_redriven(
+    world: Any, kit: Any
+) -> None:
     await world.begin(Subscription(id="f/t"))
     await world.broker.bury("f/t", kit.event("e1"), "why", [(1.0, 500, "no")])
     (letter,) = await world.broker.letters()
