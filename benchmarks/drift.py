@@ -29,6 +29,10 @@ from trimtab.sketches import Reference, Sketch
 
 ROWS, COLUMNS = 100_000, 50
 _EVIDENTLY = {"ks": "ks", "hellinger": "hellinger", "js": "jensenshannon", "psi": "psi"}
+_WHY = (
+    "comparing 100,000 values with 11 to 17 edges takes 0.1 to 0.15 ms a column, all else of a feature about 0.1 ms; "
+    "Evidently's report needs five times as long for hellinger as for jensenshannon and psi"
+)
 _SINGLE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -59,6 +63,7 @@ def _tables(before: pd.DataFrame, now: pd.DataFrame, rounds: int) -> list[Row]:
             beside="Evidently",
             theirs=theirs[_EVIDENTLY[method]],
             must=1 / (20 if method == "ks" else 200),
+            why=_WHY,
         )
         for method in _EVIDENTLY
     ]
