@@ -61,7 +61,8 @@ docs: $(STAMP)  ## Write the generated references
 
 lock:  ## Resolve the development dependencies again
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --universal --no-emit-index-url --generate-hashes \
-		--extra build --extra ml --group dev pyproject.toml --output-file requirements-dev.txt
+		--extra build --extra kafka --extra knative --extra ml --extra mqtt --extra nats --extra rabbitmq --extra redis \
+		--extra zstd --group dev pyproject.toml --output-file requirements-dev.txt
 
 clean:  ## Remove the virtual environment and all caches
 	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* htmlcov

@@ -14,7 +14,23 @@ from benchmarks.rounds import FULL, QUICK
 from benchmarks.row import Row
 from benchmarks.server import ROOT
 
-NAMES = ["echo", "peers", "wake", "edit", "broker", "events", "emit", "streams", "serving", "sketches", "drift", "alarms", "kernels", "build", "weight"]
+NAMES = [
+    "echo",
+    "peers",
+    "wake",
+    "edit",
+    "broker",
+    "events",
+    "emit",
+    "streams",
+    "serving",
+    "sketches",
+    "drift",
+    "alarms",
+    "kernels",
+    "build",
+    "weight",
+]
 
 
 def main() -> int:

@@ -65,6 +65,18 @@ def test_refusals_end_with_a_code_of_their_own(folder: Path) -> None:
     assert run.stderr.startswith(f"error: '{folder}' is no OCI layout: ")
 
 
+@pytest.mark.parametrize("missing", ["oras", "requests"])
+def test_what_the_extra_brings_is_named_where_it_is_missing(folder: Path, missing: str) -> None:
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None; from trimtab.cli.app import app; app.main(['build', 'hello.py'])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (
+        8,
+        f"error: building images needs {missing}: pip install 'trimtab[build]'\n",
+    )
+
+
 def test_verify_stops_before_anything_is_built(folder: Path, tiny: str) -> None:
     (folder / "broken.py").write_text("def handler(context, event):\n    return event.body['x'] + 1\n")
     arguments = ("broken.py", "-t", "hello", "--base-image", tiny, "--oci-layout", "out", "--verify")

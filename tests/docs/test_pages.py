@@ -25,6 +25,7 @@ SESSIONS = [
     "docs/getting-started.md",
     "docs/handlers.md",
     "docs/local-target.md",
+    "docs/loop.md",
     "docs/monitoring.md",
     "docs/moving.md",
     "docs/notebooks.md",

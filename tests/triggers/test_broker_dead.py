@@ -125,3 +125,18 @@ async def test_a_broker_killed_before_the_sink_has_taken_the_event_tries_the_fun
     world.functions.answer = lambda call: kit.reply(202)
     await world.begin(Subscription(id="f/t", broker="default"))
     await world.until(lambda: world.stats().delivered == 1)
+
+
+async def test_what_others_tried_in_vain_is_a_dead_letter_and_is_delivered_when_it_is_redriven(
+    world: Any, kit: Any
+) -> None:
+    await world.begin(Subscription(id="f/t"))
+    await world.broker.bury("f/t", kit.event("e1"), "why", [(1.0, 500, "no")])
+    (letter,) = await world.broker.letters()
+    assert (letter.trigger, letter.reason, letter.event["id"], letter.history) == ("t", "why", "e1", [(1.0, 500, "no")])
+    assert world.stats("f/t").dead == 1
+    assert await world.broker.redrive() == 1
+    await world.until(lambda: world.functions.ids == ["e1"])
+    await world.until(lambda: world.stats("f/t").delivered == 1)
+    with pytest.raises(NotFound, match="no trigger 'f/x'"):
+        await world.broker.bury("f/x", kit.event("e2"), "why", [])

@@ -45,7 +45,8 @@ class Cache:
         """Give the place of a blob that is there, and note that it is used."""
         path = self._blobs / digest.removeprefix("sha256:")
         try:
-            os.utime(path)
+            with translated(self.root):
+                os.utime(path)
         except FileNotFoundError:
             return None
         return path
@@ -63,8 +64,9 @@ class Cache:
         """Give what was recorded under `key`, unless it is not there or cannot be read any more."""
         path = self._records / _name(key)
         try:
-            found = msgspec.json.decode(path.read_bytes(), type=type)
-            os.utime(path)
+            with translated(self.root):
+                found = msgspec.json.decode(path.read_bytes(), type=type)
+                os.utime(path)
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
         return found
@@ -130,7 +132,9 @@ def translated(place: Path) -> Iterator[None]:
                 f"the disk that holds {place} is full: free some space and build again; nothing was left half-written"
             ) from exc
         if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise StoreError(f"{place} cannot be written ({exc.strerror}): give yourself the right to") from exc
+            raise StoreError(
+                f"{place} cannot be used ({exc.strerror}): give yourself the right to, or name another place"
+            ) from exc
         raise
 
 

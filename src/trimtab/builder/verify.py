@@ -159,7 +159,13 @@ def _job(loaded: Any, sample: Sample) -> Verified:
 
     with tempfile.TemporaryDirectory(prefix="trimtab-") as artifacts:
         os.environ["TRIMTAB_ARTIFACTS"] = f"{artifacts}/store"  # what it logs is tried, and not kept
-        message: dict[str, Any] = {"run": "verify", "function": "verify", "project": "verify", "inputs": {}, "event": None}
+        message: dict[str, Any] = {
+            "run": "verify",
+            "function": "verify",
+            "project": "verify",
+            "inputs": {},
+            "event": None,
+        }
         context = RunContext({**message, "parameters": sample.parameters, "artifact_path": artifacts})
         call(loaded.call, context)
     return Verified(answer=repr(context.results)[:_LONGEST])

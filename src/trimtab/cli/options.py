@@ -36,12 +36,13 @@ def output_option(*formats: str) -> Callable[[Command], Command]:
 
 def known_target(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Take the name of a target that is known; which there are is in a file that is read when another is named."""
+    if value in (None, "local", "knative"):
+        return value
     from trimtab.deploy.named import FILE, names
 
-    if value not in (None, "local", "knative") and value not in (known := names()):
-        raise click.BadParameter(
-            f"{value!r} is not one of {', '.join(known)}; $TRIMTAB_HOME/{FILE} names more", ctx, param
-        )
+    if value not in (known := names()):
+        message = f"{value!r} is not one of {', '.join(known)}; $TRIMTAB_HOME/{FILE} names more"
+        raise click.BadParameter(message, ctx, param)
     return value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trimtab.errors import SpecError
+from trimtab.errors import NotFound, SpecError
 from trimtab.project.function import FunctionHandle
 from trimtab.spec import (
     Build,
@@ -73,6 +73,19 @@ def functions(
         _function(DRIFT, [*watching, *_variables("TRIMTAB_DRIFT_", drift)], every=every),
         _function(RETRAIN, watching, every=seconds(look, "look")),
     ]
+
+
+def remove(target: Target | str | None) -> None:
+    """Delete those of the three that are deployed. Errors: NotFound, when none is."""
+    from trimtab.project.target import find
+
+    place = find(target)
+    known = {each.name for each in place.functions()}
+    found = [name for name in (RETRAIN, DRIFT, MONITOR) if name in known]
+    if not found:
+        raise NotFound("no function watches models here: `project.enable_model_monitoring()` deploys them")
+    for name in found:
+        place.delete(name)
 
 
 def log_labels(project: str, endpoint: str, ids: list[str], labels: list[Any], target: Target | str | None) -> None:

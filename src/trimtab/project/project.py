@@ -162,12 +162,13 @@ class Project(LogsArtifacts):
         return {each.metadata.name: each.deploy(target, watch=watch) for each in found}
 
     def disable_model_monitoring(self, *, target: Target | str | None = None) -> None:
-        """Remove the functions that `enable_model_monitoring` deployed; what they know stays. Errors: NotFound."""
-        from trimtab.project import monitoring
-        from trimtab.project.target import find
+        """Remove the functions that `enable_model_monitoring` deployed; what they know stays.
 
-        for name in (monitoring.RETRAIN, monitoring.DRIFT, monitoring.MONITOR):
-            find(target).delete(name)
+        Errors: NotFound, when there is none of them.
+        """
+        from trimtab.project import monitoring
+
+        monitoring.remove(target)
 
     def log_labels(
         self, endpoint: str, ids: Iterable[str], labels: Iterable[Any], *, target: Target | str | None = None

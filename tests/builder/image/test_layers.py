@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.builder.abc import Code
-from trimtab.builder.cache import Cache, digest_of, digest_of_bytes, translated
+from trimtab.builder.cache import Cache, digest_of, digest_of_bytes
 from trimtab.builder.layers import code, interpreter, pyc, tar
 from trimtab.builder.layers.compress import Compression, Compressor
 from trimtab.builder.layers.layer import make
-from trimtab.errors import BuildError, StoreError, StoreFull
+from trimtab.errors import BuildError, StoreFull
 
 
 def packed(entries: dict[str, Any]) -> bytes:
@@ -216,12 +217,32 @@ def test_full_disk(small_disk: Path, tmp_path: Path) -> None:
     assert [path for path in (small_disk / "cache").rglob("*") if path.is_file()] == []
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with (
-        pytest.raises(StoreError, match=r"cache cannot be written \(Permission denied\): give yourself the right to$"),
-        translated(tmp_path / "cache"),
-    ):
-        raise PermissionError(13, "Permission denied")
+AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from trimtab.builder.cache import Cache
+from trimtab.errors import StoreError
+os.setuid(65534)
+cache = Cache(Path(sys.argv[1]))
+for use in (lambda: cache.record("key", int), lambda: cache.path("sha256:0"), lambda: cache.keep("key", 2)):
+    try:
+        use()
+    except StoreError as error:
+        print(error)
+"""
+
+
+def test_a_cache_of_another_user_is_named(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("becoming another user needs root")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        root = Path(folder, "cache")
+        Cache(root).keep("key", 1)
+        root.chmod(0o700)
+        run = subprocess.run([sys.executable, "-c", AS_NOBODY, str(root)], capture_output=True, text=True, check=True)
+    told = f"{root} cannot be used (Permission denied): give yourself the right to, or name another place"
+    assert run.stdout.splitlines() == [told] * 3
 
 
 def compiled(

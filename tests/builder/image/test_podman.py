@@ -22,6 +22,8 @@ from trimtab.builder.abc import Built
 
 __all__ = ["guarded"]
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
 pytestmark = pytest.mark.slow
 
 
@@ -134,35 +136,23 @@ def test_a_folder_with_requirements(server: Registry, real: str, make: Make, pod
     assert answer["native"].startswith("/opt/trimtab/lib/python3.11/site-packages/markupsafe/_speedups")
 
 
-def test_a_notebook(server: Registry, real: str, make: Make, podman: Podman, tmp_path: Path) -> None:
-    cells = [
-        ("import matplotlib.pyplot as plt  # not there", ["ignore"]),
-        ("def double(x):\n    return 2 * x", []),
-        ("def handler(context, event):\n    return {'double': double(event.body['x'])}", []),
-    ]
-    document = {
-        "nbformat": 4,
-        "nbformat_minor": 5,
-        "metadata": {"kernelspec": {"language": "python", "name": "python3", "display_name": "Python"}},
-        "cells": [
-            {
-                "cell_type": "code",
-                "id": str(n),
-                "source": text,
-                "metadata": {"tags": tags},
-                "outputs": [],
-                "execution_count": 1,
-            }
-            for n, (text, tags) in enumerate(cells)
-        ],
-    }
-    notebook = tmp_path / "double.ipynb"
-    notebook.write_text(json.dumps(document))
-    built = make(f"{server.host}/examples/notebook:1", notebook, base=real)
+@pytest.mark.parametrize(
+    ("source", "handler", "sent", "expected"),
+    [
+        ("hello.py", "hello", {"name": "Ada"}, {"hello": "Ada"}),
+        ("shop", "main:handler", {"apple": 3}, {"total": 6}),
+        ("churn.ipynb", "churn", {"complaints": 3, "months": 4, "late_payments": 1}, {"leaves": 0.957}),
+    ],
+)
+def test_the_examples(
+    source: str, handler: str, sent: Any, expected: Any, server: Registry, real: str, make: Make, podman: Podman
+) -> None:
+    name = source.partition(".")[0]
+    built = make(f"{server.host}/examples/{name}:1", EXAMPLES / source, handler=handler, base=real)
     with podman.running(pulled(podman, built)) as port:
-        status, body = ask(port, body={"x": 21})
-        failed, _ = ask(port, body={})
-    assert (status, json.loads(body)) == (200, {"double": 42})
+        status, body = ask(port, body=sent)
+        failed, _ = ask(port, body={"no": "such"}) if source != "hello.py" else (500, b"")
+    assert (status, json.loads(body)) == (200, expected)
     assert failed == 500
 
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.servers import redis_server
 
 from trimtab.handlers.monitor.stores import Limits, Store
 from trimtab.handlers.monitor.stores.redis import RedisStore
@@ -23,41 +18,8 @@ BACKENDS = ["sqlite", "redis"]
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    program = shutil.which("redis-server")
-    if program is None:
-        if os.environ.get("TRIMTAB_REQUIRE_SERVERS"):
-            pytest.fail("redis-server is not installed: scripts/test-servers installs it")
-        pytest.skip("redis-server is not installed: scripts/test-servers installs it")
-    folder = tmp_path_factory.mktemp("redis")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [
-            program,
-            "--port",
-            str(port),
-            "--bind",
-            "127.0.0.1",
-            "--dir",
-            str(folder),
-            "--save",
-            "",
-            *["--appendonly", "yes", "--appendfsync", "always"],
-        ],
-        stdout=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            assert time.monotonic() < deadline, "redis-server does not answer"
-            time.sleep(0.01)
-    yield f"redis://127.0.0.1:{port}/0"
-    server.send_signal(signal.SIGTERM)
-    server.wait(20)
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
 
 
 def store_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:

@@ -267,6 +267,7 @@ class Proxy:
     async def close(self) -> None:
         self._server.close()
         self.cut()
+        self.cuts -= 1
         await asyncio.sleep(0)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

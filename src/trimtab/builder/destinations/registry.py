@@ -6,8 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TypeVar
 
 import msgspec
@@ -79,14 +77,7 @@ class RegistryDestination(Destination):
             if self._stopped.is_set():
                 raise _Stopped
 
-        content = bytes_of(blob, cache)
-        if isinstance(content, Path):
-            self._client.send(content, blob.digest, blob.size, sent)
-        else:
-            with NamedTemporaryFile(prefix="trimtab-") as file:
-                file.write(content)
-                file.flush()
-                self._client.send(Path(file.name), blob.digest, blob.size, sent)
+        self._client.send(bytes_of(blob, cache), blob.digest, blob.size, sent)
         done = blob.size
         step("sent")
         return blob.size

@@ -20,6 +20,8 @@ Job = tuple[str, str, str, bool]
 """What the worker takes: source, name in the image, .pyc to write, whether the source is compared at import."""
 
 _BATCH = 32
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+"""Of the environment: what a Python may need to start, and nothing that changes what it compiles."""
 _TESTS = frozenset({"tests", "test"})
 """Folders whose modules no function imports: the half of all modules in scientific libraries."""
 _LEAST = 64
@@ -107,5 +109,5 @@ def _start(interpreter: Interpreter) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={"PYTHONHASHSEED": "0", "PATH": os.environ.get("PATH", "")},
+        env={"PYTHONHASHSEED": "0", **{name: os.environ[name] for name in _KEPT if name in os.environ}},
     )

@@ -110,7 +110,7 @@ class Client(Registry):  # type: ignore[misc]  # oras is not typed
             self.do_request(self._get_location(answer, self.container), "DELETE")  # the upload that it began instead
         return bool(answer.status_code == 201)
 
-    def send(self, path: Path, digest: str, size: int, sent: Callable[[int], None] = lambda _: None) -> None:
+    def send(self, content: Path | bytes, digest: str, size: int, sent: Callable[[int], None] = lambda _: None) -> None:
         """Send a blob; `sent` gets the bytes of each part. It is there whole at the end, or not at all.
 
         Errors: RegistryError, after it was begun anew a few times.
@@ -118,7 +118,7 @@ class Client(Registry):  # type: ignore[misc]  # oras is not typed
         layer = {"digest": digest, "size": size}
         for pause in (*_PAUSES, None):
             try:
-                return self._send(path, layer, sent)
+                return self._send(content, layer, sent)
             except RegistryError as exc:
                 if pause is None or 400 <= exc.status < 500:
                     raise RegistryError(f"{exc}; {_left(digest, size)}", exc.status) from exc
@@ -132,27 +132,29 @@ class Client(Registry):  # type: ignore[misc]  # oras is not typed
             with answer:
                 yield from answer.iter_content(CHUNK)
 
-    def _send(self, path: Path, layer: dict[str, Any], sent: Callable[[int], None]) -> None:
-        if layer["size"] > CHUNKED:
+    def _send(self, content: Path | bytes, layer: dict[str, Any], sent: Callable[[int], None]) -> None:
+        if isinstance(content, Path) and layer["size"] > CHUNKED:
             self._sent = sent
             try:
-                return self._finished(self.chunked_upload(str(path), self.container, layer, chunk_size=CHUNKED))
+                return self._finished(self.chunked_upload(str(content), self.container, layer, chunk_size=CHUNKED))
             except RegistryError as exc:
                 if exc.status not in _UNCHUNKED:
                     raise
             finally:
                 self._sent = lambda _: None
-        self._finished(self.put_upload(str(path), self.container, layer))
+        self._finished(self.put_upload(content, self.container, layer))
         sent(layer["size"])
         return None
 
-    def put_upload(self, blob: str, container: Any, layer: dict[str, Any]) -> requests.Response:
-        """Send a blob in one piece, from the disk: oras would read it into memory first."""
+    def put_upload(self, blob: Path | bytes, container: Any, layer: dict[str, Any]) -> requests.Response:
+        """Send a blob in one piece, a file as a stream: oras would read it into memory first."""
         begun = self._checked(self.do_request(self._url("blobs", "uploads/"), "POST"), "no upload can be begun")
         place = self._get_location(begun, container)
         headers = {"Content-Length": str(layer["size"]), "Content-Type": "application/octet-stream"}
         url = f"{place}{'&' if '?' in place else '?'}{urlencode({'digest': layer['digest']})}"
-        with Path(blob).open("rb") as file:
+        if isinstance(blob, bytes):
+            return self.do_request(url, "PUT", data=blob, headers=headers)
+        with blob.open("rb") as file:
             return self.do_request(url, "PUT", data=file, headers=headers)
 
     def _finished(self, answer: requests.Response) -> None:

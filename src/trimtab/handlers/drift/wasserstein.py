@@ -106,7 +106,7 @@ def _ends(reference: Numeric, current: Numeric, edges: Floats) -> Floats:
     assert current.moments is not None
     low = min(reference.moments[2], current.moments[2], edges[0])
     high = max(reference.moments[3], current.moments[3], edges[-1])
-    return np.concatenate(([low], edges, [high]))
+    return np.minimum(np.concatenate(([low], edges, [high])), _LARGEST)
 
 
 def _p_value(reference: Numeric, current: Numeric, edges: Floats, left: Counts, right: Counts) -> float:
@@ -127,7 +127,7 @@ def _p_value(reference: Numeric, current: Numeric, edges: Floats, left: Counts, 
 def _spread(column: Numeric, unit: float) -> float:
     """The interquartile range, or the standard deviation, or 1 (each in units): the first that is not 0."""
     if isinstance(column, NumericCounts):
-        edges, shares = column.edges(0) / unit, _shares(column.counts(column.edges(0)))
+        edges, shares = np.minimum(column.edges(0), _LARGEST) / unit, _shares(column.counts(column.edges(0)))
         low, high = np.interp([0.25, 0.75], shares, edges)
         std = (column.moments[1] or 0.0) / unit if column.moments else 0.0
     else:

@@ -65,7 +65,8 @@ class Rows:
     def _answered(self, endpoint: str, since: float, until: float) -> pd.DataFrame:
         import pandas as pd
 
-        found = self._log.read("inference", endpoint, since - since % _HOUR, until).to_pandas()
+        # Late rows lie under the hour they arrived in, so only the beginning bounds what is read.
+        found = self._log.read("inference", endpoint, since - since % _HOUR).to_pandas()
         if not len(found):
             return pd.DataFrame({"_id": [], "_prediction": []})
         times = found["_time"].astype("int64") / (1e9 if "ns" in str(found["_time"].dtype) else 1e6)

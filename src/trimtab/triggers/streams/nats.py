@@ -30,6 +30,8 @@ from trimtab.triggers.streams.abc import Lag, Message, Options, Publisher, Recor
 
 _TIMEOUT = 10.0
 _FETCH = 500
+_LATE = 0.5
+"""Seconds that the server may be late to notice that a lease has run out."""
 _PARALLEL = 256
 """Messages whose acceptance a publisher waits for at a time."""
 
@@ -46,9 +48,14 @@ class NatsStream(Stream):
         self._nats: Client | None = None
         self._pull: JetStreamContext.PullSubscription | None = None
         self._name = ""
+        self._first: list[Message] = []
+        """What was lent again, to be given before anything else."""
+        self._unsure = 0
+        """Acknowledgements that were sent before the connection was lost, and may have arrived."""
 
     async def open(self, held: int = 0) -> None:
         """See Stream."""
+        held, self._unsure = held - self._unsure, 0
         async with _translated():
             self._nats = await _connect(self._url)
             js = self._nats.jetstream(timeout=_TIMEOUT)
@@ -63,6 +70,9 @@ class NatsStream(Stream):
 
     async def receive(self, most: int, wait: float) -> list[Message]:
         """See Stream."""
+        if self._first:
+            first, self._first = self._first[:most], self._first[most:]
+            return first
         async with _translated():
             assert self._pull is not None
             try:
@@ -74,7 +84,9 @@ class NatsStream(Stream):
 
     async def ack(self, messages: Sequence[Message]) -> None:
         """See Stream. The flush comes back after the server has taken every acknowledgement before it."""
+        self._unsure += len(messages)
         await self._say(messages, b"+ACK")
+        self._unsure -= len(messages)
 
     async def nack(self, messages: Sequence[Message]) -> None:
         """See Stream."""
@@ -119,15 +131,27 @@ class NatsStream(Stream):
         return max(ours, default="")
 
     async def _subscribe(self, js: JetStreamContext, held: int) -> None:
-        info = await js.consumer_info(self._url.stream, self._name)
-        missing = (info.num_ack_pending or 0) - held
-        if self._options.ordered and missing > 0:
-            await self._until_due(js, held)
+        self._first = []
         self._pull = await js.pull_subscribe_bind(self._name, self._url.stream)
+        pending = (await js.consumer_info(self._url.stream, self._name)).num_ack_pending or 0
+        if self._options.ordered and pending > held:
+            await self._until_due(js, held)
+            await self._take_due(pending)
+
+    async def _take_due(self, most: int) -> None:
+        """Take what is lent again before anything new, and put it in order: the server sends it as the leases ran out."""
+        assert self._pull is not None
+        while len(self._first) < most:
+            try:
+                found = await self._pull.fetch(min(most - len(self._first), _FETCH), timeout=_LATE)
+            except TimeoutError:
+                break
+            self._first += [self._message(each) for each in found]
+        self._first.sort(key=lambda message: int(message.position))
 
     async def _until_due(self, js: JetStreamContext, held: int) -> None:
         """Wait until what was lent and never arrived is about to be lent again: the server then sends it first."""
-        deadline = time.monotonic() + self._options.lease
+        deadline = time.monotonic() + self._options.lease + _LATE
         while time.monotonic() < deadline:
             await asyncio.sleep(min(0.25, self._options.lease / 4))
             info = await js.consumer_info(self._url.stream, self._name)

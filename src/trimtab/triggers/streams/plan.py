@@ -18,6 +18,8 @@ from trimtab.triggers.streams.abc import Options, Start
 
 WAITING = 1000
 """Messages that may wait for their next try before no new ones are taken."""
+PUSHED = 256
+"""Messages that are lent to us at a time by brokers that send without being asked: they lie in memory, whatever their size."""
 BATCH_BYTES = 8 * 2**20
 """A batch ends when its data is larger: well below what a function accepts (`limits.body`)."""
 
@@ -41,10 +43,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     def options(self, slots: int = 100) -> Options:
         """What the backend is told; `slots` is how many calls there may be at a time."""
         ahead = 2 * self.batch * min(self.concurrency or slots, 100)
+        pushed = max(PUSHED, 4 * self.batch)
         return Options(
             consumer=self.consumer,
             start=self.start,
-            prefetch=min(ahead + WAITING, 65535),
+            prefetch=pushed if self.url.kind in ("rabbitmq", "mqtt") else min(ahead + WAITING, 65535),
             lease=self.lease,
             ordered=self.order != "none",
         )

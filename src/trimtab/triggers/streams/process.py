@@ -128,7 +128,7 @@ async def _report(channel: Channel, consumer: Consumer) -> None:
         state, due = consumer.figures.state, loop.time() + REPORT_EVERY
         channel.report(consumer.figures)
         while consumer.figures.state == state and loop.time() < due:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ class RedisStream(Stream):
 
     async def nack(self, messages: Sequence[Message]) -> None:
         """See Stream. Redis has no word for it: entries of an idle time beyond any lease are claimed by whoever asks."""
+        self._claimed = 0.0
         async with _translated():
             for some in _parts(messages):
                 await self._client.xclaim(

@@ -11,6 +11,7 @@ from tests.handlers.drift.kernels.levels import holds, normal, p_values
 
 from trimtab import drift
 from trimtab.errors import DataError, SpecError
+from trimtab.handlers.drift.kernels.lsdd import LSDD
 from trimtab.handlers.drift.kernels.mmd import MMD2, linear
 from trimtab.handlers.drift.kernels.null import memberships
 from trimtab.handlers.drift.kernels.rbf import gaussian, median_distance
@@ -84,12 +85,24 @@ def test_it_rejects_as_often_as_its_level_says_where_nothing_drifted(variant: st
     assert holds(found, 0.2)
 
 
-def test_a_level_far_below_what_the_permutations_can_count_is_held_too() -> None:
-    found = p_values("mmd", 600, rows=(60, 60), make=normal(2), permutations=100, alpha=0.002)
+@pytest.mark.parametrize("method", ["mmd", "lsdd"])
+def test_a_level_far_below_what_the_permutations_can_count_is_held_too(method: str) -> None:
+    found = p_values(method, 800, rows=(100, 60), make=normal(3), permutations=50, alpha=0.001)
     assert holds(found, 0.01)
-    assert np.count_nonzero(found < 0.002) <= 6
-    drifted = p_values("mmd", 5, rows=(60, 60), make=normal(2), moved=lambda y: y + 1.5, permutations=100, alpha=1e-6)
-    assert (drifted < 1e-6).all()
+    assert np.count_nonzero(found < 0.001) <= 5
+    drifted = p_values(method, 5, rows=(60, 60), make=normal(2), moved=lambda y: y + 1.5, permutations=50, alpha=1e-4)
+    assert (drifted < 1e-4).all()
+
+
+def test_the_spectrum_says_of_a_large_statistic_what_very_many_permutations_say() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(150, 3)), rng.normal(size=(120, 3))
+    both = np.concatenate([x, y])
+    quadratic, difference = MMD2(gaussian(both, both, [1.5]), 150), LSDD(x, y, rng.normal(size=(12, 3)), 1.5, rng)
+    drawn = [(quadratic.law, quadratic(memberships(150, 120, 40_000, rng))), (difference.law, difference.draw(40_000))]
+    for law, null in drawn:
+        for level in (0.01, 0.001):
+            assert law(float(np.quantile(null, 1 - level))) == pytest.approx(level, rel=0.4)
 
 
 @pytest.mark.parametrize(("variant", "rows"), [("quadratic", 150), ("block", 600), ("linear", 4000)])

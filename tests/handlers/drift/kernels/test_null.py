@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from trimtab.errors import SpecError
-from trimtab.handlers.drift.kernels.null import FLOOR, TAILS, Draw, memberships, p_value
+from trimtab.handlers.drift.kernels.null import FLOOR, Draw, memberships, p_value
 
+TAILS = ("auto", "count", "gamma", "pareto")
 WEIGHTS = np.array([1.0, 0.5, 0.3, 0.2, 0.1, 0.05])
 
 
@@ -75,6 +76,16 @@ def test_auto_counts_where_the_permutations_are_enough_for_alpha_and_fits_where_
     null = np.random.default_rng(2).gamma(2, size=199)
     assert p_value(30.0, drawn(null), alpha=0.05, permutations=199).p_value == 1 / 200
     assert FLOOR <= p_value(30.0, drawn(null), alpha=1e-4, permutations=199).p_value < 1e-6
+
+
+def test_a_law_of_its_own_is_taken_before_one_fitted_to_the_permutations() -> None:
+    def answer(observed: float, **params: object) -> float:
+        return p_value(observed, drawn(range(99)), permutations=99, law=lambda value: 1 / value**4, **params).p_value  # type: ignore[arg-type]
+
+    assert answer(200.0, alpha=1e-4) == answer(200.0, alpha=0.5, tail="spectrum") == 1 / 200**4
+    assert answer(200.0, alpha=0.5) == 1 / 100
+    assert answer(80.0, alpha=1e-4) == 20 / 100  # enough permutations reach it
+    assert answer(1e9, alpha=1e-4) == FLOOR
 
 
 def test_a_statistic_that_no_permutation_changes_is_no_evidence() -> None:

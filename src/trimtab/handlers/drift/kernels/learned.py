@@ -68,6 +68,7 @@ def learned_kernel_mmd(
         permutations=permutations,
         tail=tail,
         stop=stop,
+        law=test.law,
         method="learned_kernel_mmd",
     )
     features = _features(sample.features, weights / start, (reference, current))

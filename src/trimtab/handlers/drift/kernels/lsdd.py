@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.errors import SpecError
+from trimtab.handlers.drift import quadratic
 from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.kernels.answer import MOST_ROWS, answer, check_rows, too_few
 from trimtab.handlers.drift.kernels.null import Tail, memberships, p_value
@@ -23,6 +24,7 @@ Floats = npt.NDArray[np.float64]
 
 RIDGE_LOSS = 0.2
 """The largest mean of 1 - t'Ht / h't over permutations that the ridge may cause (Bu 2018, section III)."""
+_RIDGE_DRAWS = 100
 _RIDGES = 4.0 ** -np.arange(10)
 
 
@@ -65,7 +67,14 @@ def lsdd(
     x, middle = sample.reference[order[count:]], sample.reference[order[:count]]
     test = LSDD(x, sample.current, middle, bandwidth or median_distance(sample.reference, rng), rng)
     null = p_value(
-        test.observed, test.draw, alpha=alpha, permutations=permutations, tail=tail, stop=stop, method="lsdd"
+        test.observed,
+        test.draw,
+        alpha=alpha,
+        permutations=permutations,
+        tail=tail,
+        stop=stop,
+        law=test.law,
+        method="lsdd",
     )
     return answer("lsdd", (reference, current), test.observed, null.p_value, alpha, message=sample.remark)
 
@@ -125,7 +134,8 @@ class LSDD:
         self.n, self.m, self.rng = len(x), len(y), rng
         self.rows = self.basis.features(np.concatenate([x, y]))
         self.total: Floats = self.rows.sum(axis=0)
-        self.ridge = ridge_of(self.basis, self.differences(memberships(self.n, self.m, 100, rng)))
+        self._spare = self.differences(memberships(self.n, self.m, _RIDGE_DRAWS, rng))
+        self.ridge = ridge_of(self.basis, self._spare)
         self.weights = self.basis.weights(self.ridge)
         first = np.repeat([1.0, 0.0], [self.n, self.m])[:, None]
         self.observed = float(self._of(first)[0])
@@ -136,8 +146,18 @@ class LSDD:
         return sums * (1 / self.n + 1 / self.m) - self.total / self.m
 
     def draw(self, count: int) -> Floats:
-        """Give the statistics of that many permutations."""
-        return self._of(memberships(self.n, self.m, count, self.rng))
+        """Give the statistics of that many permutations; those that chose the ridge come first."""
+        ready, self._spare = self._spare[:count], self._spare[count:]
+        found: Floats = ready**2 @ self.weights
+        if len(ready) == count:
+            return found
+        return np.concatenate([found, self._of(memberships(self.n, self.m, count - len(ready), self.rng))])
+
+    def law(self, statistic: float) -> float:
+        """The upper tail without drift: of (1/n + 1/m) sum_i l_i Z_i^2, l the eigenvalues of the weighted rows' covariance."""
+        rows = (self.rows - self.total / len(self.rows)) * np.sqrt(self.weights)
+        weights = np.linalg.eigvalsh(rows.T @ rows / len(rows)).clip(0.0)
+        return quadratic.tail(statistic / (1 / self.n + 1 / self.m), weights)
 
     @property
     def distance(self) -> float:

@@ -56,7 +56,7 @@ def median_distance(reference: Floats, rng: np.random.Generator) -> float:
     rows = reference
     if len(rows) > _SUBSAMPLE:
         rows = rows[rng.choice(len(rows), _SUBSAMPLE, replace=False)]
-    squares = squared_distances(rows, rows)[np.triu_indices(len(rows), 1)]
+    squares = squared_distances(rows, rows)[np.tri(len(rows), k=-1, dtype=bool)]
     squares = np.where(squares < 1e-12 * max(float(squares.max(initial=0.0)), 1e-300), 0.0, squares)
     middle = float(np.median(squares)) if len(squares) else 0.0
     if middle <= 0:
