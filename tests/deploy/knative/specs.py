@@ -7,6 +7,27 @@ from trimtab.spec import Function, check, loads
 _HEAD = "apiVersion: trimtab.dev/v1\nkind: Function\n"
 
 SPECS = {
+    "streamed": """
+metadata: {name: streamed}
+spec:
+  handler: hello
+  source: {path: src}
+  env: [{name: PASSWORD, valueFrom: {secretKeyRef: {name: redis, key: password}}}]
+  scale: {concurrency: 4}
+  triggers:
+    - {kind: stream, name: orders, url: 'redis://:$(PASSWORD)@redis:6379/0?stream=orders', batch: 100, wait: 1s, order: none,
+       start: earliest, path: /in, retry: {attempts: 3, timeout: 20s, deadLetter: orders-dead}}
+    - {kind: stream, name: many, url: 'kafka://kafka:9092?stream=t', consumers: {max: 3}}
+    - {kind: stream, name: "off", url: 'nats://nats?stream=ORDERS', disabled: true}
+""",
+    "models": """
+metadata: {name: models}
+spec:
+  kind: serving
+  models: [{key: churn, path: 'store://models/default/churn:1', params: {threshold: 0.5}}]
+  tracking: {sample: 0.5}
+  sink: {broker: default}
+""",
     "plain": """
 metadata: {name: hello}
 spec: {handler: hello:handler, source: {path: hello.py}}

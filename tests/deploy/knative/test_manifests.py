@@ -21,6 +21,7 @@ from trimtab.deploy.knative.manifests.delivery import iso
 from trimtab.deploy.knative.manifests.job import job
 from trimtab.deploy.knative.manifests.names import child
 from trimtab.errors import SpecError
+from trimtab.spec import loads
 from trimtab.spec.document import to_yaml
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -39,6 +40,7 @@ def models() -> dict[tuple[str, str], Any]:
         from cloudcoil.models.knative_eventing.sinks import v1alpha1 as sinks
         from cloudcoil.models.knative_eventing.sources import v1 as sources
         from cloudcoil.models.knative_serving.serving import v1 as serving
+        from cloudcoil.models.kubernetes.apps import v1 as apps
         from cloudcoil.models.kubernetes.batch import v1 as batch
     return {
         ("serving.knative.dev/v1", "Service"): serving.Service,
@@ -46,6 +48,8 @@ def models() -> dict[tuple[str, str], Any]:
         ("sources.knative.dev/v1", "PingSource"): sources.PingSource,
         ("sources.knative.dev/v1", "SinkBinding"): sources.SinkBinding,
         ("sinks.knative.dev/v1alpha1", "JobSink"): sinks.JobSink,
+        ("sources.knative.dev/v1", "ContainerSource"): sources.ContainerSource,
+        ("apps/v1", "Deployment"): apps.Deployment,
         ("batch/v1", "CronJob"): batch.CronJob,
         ("batch/v1", "Job"): batch.Job,
     }
@@ -159,3 +163,28 @@ def test_a_name_that_is_too_long_is_cut_and_stays_its_own() -> None:
     assert len(one) == 63
     assert one != two
     assert child("a", "b") == "a-b"
+
+
+def test_a_stream_of_this_machine_is_refused() -> None:
+    wanted = loads(
+        "apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {name: a}\n"
+        "spec: {handler: a, triggers: [{kind: stream, name: s, url: 'local:orders'}]}"
+    )
+    with pytest.raises(
+        SpecError, match=r"spec.triggers\[0\].url: found 'local:orders', allowed: a stream that the cluster reaches"
+    ):
+        render(Rendering(function=wanted, image=IMAGE, namespace="shop"))
+
+
+def test_a_streams_password_stays_a_name_that_the_consumer_reads() -> None:
+    (consumer,) = [item for item in rendered("streamed").objects if item["kind"] == "ContainerSource"]
+    container = consumer["spec"]["template"]["spec"]["containers"][0]
+    assert container["args"][0] == "redis://:$$(PASSWORD)@redis:6379/0?stream=orders"
+    assert container["env"][0]["valueFrom"] == {"secretKeyRef": {"name": "redis", "key": "password"}}
+
+
+def test_what_a_stream_is_otherwise_on_a_cluster_is_said() -> None:
+    assert rendered("streamed").notes == [
+        "trigger 'orders': 1 process consumes all the time; nothing scales them by lag, and not to zero",
+        "trigger 'many': 3 processes consume all the time; nothing scales them by lag, and not to zero",
+    ]

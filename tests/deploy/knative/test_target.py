@@ -230,3 +230,19 @@ def test_following_goes_on_across_restarts_and_new_pods(target: KnativeTarget, c
     cluster.logs[second] = [("2026-01-01T00:00:06.0", "from a new pod")]
     assert next(lines) == "from a new pod"
     lines.close()  # type: ignore[attr-defined]
+
+
+def test_what_a_sink_binding_put_in_stays_and_is_no_conflict(target: KnativeTarget, cluster: FakeCluster) -> None:
+    sink = "sink: {broker: default}"
+    target.deploy(function(sink))
+    key = next(key for key in cluster.store.objects if key.plural == "services")
+    containers = cluster.store.get(key)["spec"]["template"]["spec"]["containers"]
+    containers[0]["env"].append({"name": "K_SINK", "value": "http://broker"})
+    bound = cluster.store.merge(key, {"spec": {"template": {"spec": {"containers": containers}}}}, "webhook")
+    target.deploy(function(sink))
+    assert cluster.object(SERVING, "services", "hello")["spec"] == bound["spec"]
+    assert target.diff(function(sink)) == []
+    target.deploy(function(f"{sink}, env: [{{name: A, value: b}}]"))
+    live = cluster.object(SERVING, "services", "hello")["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "K_SINK", "value": "http://broker"} in live["env"]
+    assert {"name": "A", "value": "b"} in live["env"]

@@ -17,6 +17,9 @@ from trimtab.errors import NotFound
 FORCED = "trimtab.dev/forced"
 """An annotation of the template that only makes it different from the one before."""
 
+_BOUND = ("K_SINK", "K_CE_OVERRIDES", "K_CA_CERTS")
+"""Variables that a SinkBinding sets."""
+
 
 def desired(rendering: Rendering, live: Manifest | None, *, forced: str = "") -> Rendered:
     """Give what is to be applied. `live` is the Service that is there.
@@ -29,6 +32,8 @@ def desired(rendering: Rendering, live: Manifest | None, *, forced: str = "") ->
     for item in objects:
         if kind_of(item) == SERVICE:
             _settle(item, live, forced)
+            if any(each["kind"] == "SinkBinding" for each in objects):
+                _keep_bound(item, live)
     return replace(rendered, objects=objects)
 
 
@@ -45,6 +50,14 @@ def _settle(service: Manifest, live: Manifest | None, forced: str) -> None:
         service["spec"]["traffic"] = live["spec"]["traffic"]
     else:
         service["spec"].setdefault("traffic", [{"latestRevision": True, "percent": 100}])
+
+
+def _keep_bound(service: Manifest, live: Manifest | None) -> None:
+    """Keep what the SinkBinding put in: without it there would be a revision more, and one without a sink between."""
+    before = (((live or {}).get("spec") or {}).get("template") or {}).get("spec") or {}
+    for container in (before.get("containers") or [])[:1]:
+        bound = [each for each in container.get("env") or [] if each["name"] in _BOUND]
+        service["spec"]["template"]["spec"]["containers"][0]["env"] += bound
 
 
 def _template_notes(live: Manifest | None) -> dict[str, str]:

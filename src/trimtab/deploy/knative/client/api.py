@@ -20,6 +20,11 @@ from trimtab.errors import Conflict, NotFound, TargetError
 _WATCH = 300
 """Seconds after which a watch is asked for anew, so that one which died in silence is noticed."""
 
+_BINDERS = {"webhook", "controller", "eventing-webhook", "eventing-controller"}
+"""What Knative Eventing's SinkBinding calls itself: the names of its programs."""
+_BOUND = (".spec.template.spec.containers", ".spec.template.spec.volumes")
+"""What it changes. The lists have no keys in Knative's schema, so that one variable more makes them its own."""
+
 
 class Api:
     """One cluster's API, with one namespace that objects are meant to be in."""
@@ -81,12 +86,13 @@ class Api:
     def apply(self, manifest: Manifest, *, force: bool = False, dry_run: bool = False) -> Manifest:
         """Apply an object server-side as our manager. Errors: FieldConflict, Refused, Forbidden.
 
-        Fields that we ourselves set by other means (a change of the traffic) are taken over without being asked.
+        Fields that we ourselves set by other means (a change of the traffic) are taken over without being asked, and so
+        are containers into which a SinkBinding put its variables: it puts them there again.
         """
         try:
             return self._apply(manifest, force=force, dry_run=dry_run)
         except FieldConflict as exc:
-            if any(manager != FIELD_MANAGER for _, manager in exc.fields):
+            if not all(_is_ours(field, manager) for field, manager in exc.fields):
                 raise
         return self._apply(manifest, force=True, dry_run=dry_run)
 
@@ -208,6 +214,10 @@ class Api:
     def _json(self, method: str, path: str, body: Any = None, **more: Any) -> Manifest:
         found: Manifest = self.http.json(method, path, body, **more)
         return found
+
+
+def _is_ours(field: str, manager: str) -> bool:
+    return manager == FIELD_MANAGER or (manager in _BINDERS and field.startswith(_BOUND))
 
 
 def _selectors(labels: dict[str, str] | None, fields: str) -> dict[str, Any]:

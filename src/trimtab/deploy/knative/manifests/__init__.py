@@ -31,8 +31,8 @@ def render(rendering: Rendering) -> Rendered:
                 objects.append(cron.cron(rendering, trigger, f"spec.triggers[{number}]"))
             continue
         if not isinstance(trigger, EventTrigger):
-            notes += streams.notes(trigger)
             if not trigger.disabled:
+                notes += streams.notes(trigger)
                 objects.append(streams.stream(rendering, trigger, f"spec.triggers[{number}]"))
             continue
         notes += events.notes(trigger)
