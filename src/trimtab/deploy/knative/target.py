@@ -93,6 +93,8 @@ class KnativeTarget(Target):
         """
         how = self.options
         stages = Stages(progress)
+        if self.settings.registry and not function.spec.build.image:  # a push is a change, too
+            self._checked(self._rendering(function, _NOT_BUILT), forced="")
         rendering = self._rendering(function, image_of(function, self.settings.registry, stages))
         api, name = self._within(function), rendering.name
         forced = str(time.time_ns()) if force else ""
