@@ -43,6 +43,7 @@ SECTIONS = {
     "Clusters": {
         "preflight": f"{_HERE}.cluster:preflight",
         "diff": f"{_HERE}.cluster:diff",
+        "canary": f"{_HERE}.cluster:canary",
     },
     "Without a target": {
         "build": f"{_HERE}.build:build",

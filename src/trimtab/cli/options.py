@@ -130,16 +130,17 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
         found: dict[str, Any] = {"wait": False} if values["no_wait"] else {}
         if values["wait_timeout"] is not None:
             found["timeout"] = seconds(values["wait_timeout"], "--wait-timeout")
-        return {**found, **({"force_conflicts": True} if values["force_conflicts"] else {})}
+        return {**found, **{name: True for name in ("force_conflicts", "hold") if values[name]}}
 
     return add_options(
-        gather(command, "how", given, ("no_wait", "wait_timeout", "force_conflicts")),
+        gather(command, "how", given, ("no_wait", "wait_timeout", "force_conflicts", "hold")),
         (
             click.option("--no-wait", is_flag=True, help="On a cluster: return when the objects are there."),
             click.option(
                 "--wait-timeout", metavar="DURATION", help="On a cluster: wait at most so long (default: 5m)."
             ),
             click.option("--force-conflicts", is_flag=True, help="On a cluster: take over fields that others own."),
+            click.option("--hold", is_flag=True, help="On a cluster: leave the traffic where it is, for a canary."),
         ),
     )
 

@@ -121,7 +121,9 @@ def test_the_same_image_goes_from_one_target_to_the_next(
 def test_options_for_clusters_are_refused_here(trimtab: Trimtab) -> None:
     result = trimtab("deploy", "function.yaml", "--no-wait")
     assert result.exit_code == 2
-    assert "--no-wait, --wait-timeout and --force-conflicts are for clusters: add --target NAME" in result.stderr
+    assert (
+        "--no-wait, --wait-timeout, --force-conflicts and --hold are for clusters: add --target NAME" in result.stderr
+    )
 
 
 def test_a_target_that_is_not_there(trimtab: Trimtab) -> None:
@@ -182,3 +184,21 @@ def test_how_a_url_is_reached() -> None:
         through(url, "", str)
     with pytest.raises(Conflict, match="an ingress by its address is for http"):
         through("https://hello.default.nowhere.invalid/", "10.0.0.1", str)
+
+
+def test_a_canary_is_held_back_and_then_promoted(
+    trimtab: Trimtab, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trimtab.deploy.knative.canary.Canary._watch", lambda *_: "")
+    trimtab("deploy", "function.yaml", "--target", "knative")
+    held = trimtab("deploy", "function.yaml", "--target", "knative", "--max", "2", "--hold")
+    assert held.exit_code == 0, held.output
+    done = trimtab("canary", "hello", "--steps", "10,100", "--every", "1s", "-o", "json")
+    assert json.loads(done.stdout)["state"] == "promoted"
+    assert "hello-00002 has all the traffic" in trimtab("canary", "hello").stderr
+
+
+def test_steps_that_cannot_be_are_refused(trimtab: Trimtab) -> None:
+    result = trimtab("canary", "hello", "--steps", "50,10")
+    assert result.exit_code == 2
+    assert "'50,10' is not a list of percents that grow, such as 10,50,100" in result.stderr

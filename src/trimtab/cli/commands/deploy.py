@@ -80,7 +80,7 @@ def _place(session: Session, target: str, how: dict[str, Any]) -> Target:
     if target == "local":
         if how:
             raise click.UsageError(
-                "--no-wait, --wait-timeout and --force-conflicts are for clusters: add --target NAME"
+                "--no-wait, --wait-timeout, --force-conflicts and --hold are for clusters: add --target NAME"
             )
         return session.local(start=True)
     from trimtab.deploy.knative.target import Options

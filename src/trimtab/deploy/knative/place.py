@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -17,21 +18,26 @@ from trimtab.errors import NotFound
 FORCED = "trimtab.dev/forced"
 """An annotation of the template that only makes it different from the one before."""
 
+CANARY = "canary"
+"""The tag of a revision that is held back."""
 _BOUND = ("K_SINK", "K_CE_OVERRIDES", "K_CA_CERTS")
 """Variables that a SinkBinding sets."""
 
 
-def desired(rendering: Rendering, live: Manifest | None, *, forced: str = "") -> Rendered:
+def desired(rendering: Rendering, live: Manifest | None, *, forced: str = "", hold: bool = False) -> Rendered:
     """Give what is to be applied. `live` is the Service that is there.
 
     A description and image that are there already keep their revision and the traffic as it was split since; a new one
-    takes all the traffic, unless the description splits it. `forced` makes a new revision in any case. Errors: SpecError.
+    takes all the traffic, unless the description splits it. `forced` makes a new revision in any case, `hold` leaves the
+    traffic where it is. Errors: SpecError.
     """
     rendered = render(rendering)
     objects = [record.written(rendering), *copy.deepcopy(rendered.objects)]
     for item in objects:
         if kind_of(item) == SERVICE:
             _settle(item, live, forced)
+            if hold and (pinned := _pinned(live)):
+                item["spec"]["traffic"] = pinned
             if any(each["kind"] == "SinkBinding" for each in objects):
                 _keep_bound(item, live)
     return replace(rendered, objects=objects)
@@ -58,6 +64,19 @@ def _keep_bound(service: Manifest, live: Manifest | None) -> None:
     for container in (before.get("containers") or [])[:1]:
         bound = [each for each in container.get("env") or [] if each["name"] in _BOUND]
         service["spec"]["template"]["spec"]["containers"][0]["env"] += bound
+
+
+def _pinned(live: Manifest | None) -> list[dict[str, Any]]:
+    """Give the traffic as it flows now, by revisions' names, and the newest with a tag and nothing else."""
+    shares: dict[str, int] = {}
+    for each in ((live or {}).get("status") or {}).get("traffic") or []:
+        shares[each["revisionName"]] = shares.get(each["revisionName"], 0) + int(each.get("percent") or 0)
+    flowing = [
+        {"latestRevision": False, "revisionName": name, "percent": percent}
+        for name, percent in shares.items()
+        if percent
+    ]
+    return [*flowing, {"latestRevision": True, "percent": 0, "tag": CANARY}] if flowing else []
 
 
 def _template_notes(live: Manifest | None) -> dict[str, str]:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from trimtab.deploy.abc import Deployment, FunctionInfo, ModelChange, Progress, RunInfo, Target
 from trimtab.deploy.knative import diff as differences
 from trimtab.deploy.knative import logs, place, record
+from trimtab.deploy.knative.canary import Canary, Decision, Figures, Guard
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.connect import connect
 from trimtab.deploy.knative.client.kinds import (
@@ -61,6 +62,8 @@ class Options(Struct, kw_only=True):
     """Seconds that it waits at most."""
     force_conflicts: bool = False
     """Whether fields that other managers own are taken over."""
+    hold: bool = False
+    """Whether the traffic stays where it is; the new revision has an address of its own, by the tag `canary`."""
     say: Callable[[str], None] | None = None
     """Gets what is wrong while it may still pass."""
 
@@ -160,7 +163,7 @@ class KnativeTarget(Target):
         bare = gather(api, [])
         if not bare.error and spec.kind != "job" and SERVICE.api in bare.groups:
             live = api.find(SERVICE, rendering.name)
-        wanted = place.desired(rendering, live, forced=forced)
+        wanted = place.desired(rendering, live, forced=forced, hold=self.options.hold)
         facts = bare if bare.error else gather(api, wanted.objects, force_conflicts=self.options.force_conflicts)
         jobs = any(item["kind"] == "JobSink" for item in wanted.objects)
         return check(facts, wanted.objects, jobs), facts, wanted
@@ -227,6 +230,28 @@ class KnativeTarget(Target):
             revision = _before(info)
         tags = [TrafficTarget(revision=r.name, percent=0, tag=tag) for r in info.revisions for tag in r.urls]
         return self.traffic(name, [TrafficTarget(revision=revision, percent=100), *tags])
+
+    def canary(
+        self, name: str, steps: list[int], every: float, guard: Guard, say: Callable[[Figures], None] = lambda _: None
+    ) -> Decision:
+        """Send the newest ready revision the traffic step by step, and none of it when the guard trips.
+
+        The rest goes to the revision that has most of it. Errors: Conflict when the newest has all of it already.
+        """
+        info = self.get(name)
+        others = [each for each in info.revisions if each.name != info.revision]
+        rest = max(others, key=lambda each: each.percent, default=None)
+        if rest is None or not rest.percent:
+            raise Conflict(
+                f"{name!r}: {info.revision} has all the traffic; `trimtab deploy --hold` leaves it where it is"
+            )
+        old = rest.name
+
+        def split(percent: int) -> None:
+            shares = [(old, 100 - percent), (info.revision, percent)]
+            self.traffic(name, [TrafficTarget(revision=to, percent=share) for to, share in shares if share])
+
+        return Canary(self.api, name, info.revision, guard, split, say=say, sleep=self._sleep).run(steps, every)
 
     def _routed(self, name: str, changed: Manifest) -> None:
         """Wait until the route has followed a change."""

@@ -65,6 +65,8 @@ class FakeCluster:
         self.controllers: list[Callable[[FakeCluster, str, Object], None]] = []
         self.logs: dict[str, list[tuple[str, str]]] = {}
         self.previous: dict[str, list[tuple[str, str]]] = {}
+        self.metrics: dict[str, list[str]] = {}
+        """Pods' pages, one for each time they are asked for; the last one stays."""
         self.open_logs: set[str] = set()
         """Pods whose container runs: following their log goes on."""
         self.requests: list[tuple[str, str]] = []
@@ -114,6 +116,9 @@ class FakeCluster:
             asked = (await request.json())["spec"]["resourceAttributes"]
             resource = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
             return JSONResponse({"status": {"allowed": (asked["verb"], resource) not in self.forbidden}}, 201)
+        if path.endswith(":8080/proxy/metrics"):
+            pod = path.rpartition("/pods/")[2].partition(":")[0]
+            return PlainTextResponse(self.metrics[pod].pop(0) if len(self.metrics[pod]) > 1 else self.metrics[pod][0])
         match = _PATH.fullmatch(path)
         if match is None:
             raise Refusal(404, "NotFound", f"the server could not find {path}")
