@@ -33,7 +33,7 @@ from trimtab.deploy.knative.describe import OF_REVISION, OF_SERVICE, Objects, de
 from trimtab.deploy.knative.image import image_of
 from trimtab.deploy.knative.ingress import load_balancer, through
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendered, Rendering
-from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY
+from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY, SPEC_HASH
 from trimtab.deploy.knative.manifests.service import traffic_target
 from trimtab.deploy.knative.preflight.checks import check
 from trimtab.deploy.knative.preflight.facts import Check, Facts
@@ -103,14 +103,15 @@ class KnativeTarget(Target):
         forced = str(time.time_ns()) if force else ""
         facts, wanted = self._checked(rendering, forced=forced)
         stages.finish("preflight", f"{facts.kubernetes}, Knative {facts.knative or 'of unknown version'}")
-        before = api.find(SERVICE, name) if function.spec.kind != "job" else None
+        kind, at = (CONFIG_MAP, record.name_of(name)) if function.spec.kind == "job" else (SERVICE, name)
+        before = api.find(kind, at)
         live = place.applied(api, wanted.objects, force=how.force_conflicts)
         stale = place.stale(place.owned(api, name, function.metadata.project), wanted.objects)
         place.prune(api, stale)
         stages.finish("apply", f"{len(wanted.objects)} objects" + (f", {len(stale)} pruned" if stale else ""))
         service = live.get("Service")
         if service is None:
-            return Deployment(name=name, revision="", url="", stages=stages.done, warnings=wanted.notes)
+            return _deployed_job(name, live["ConfigMap"], before, stages, wanted)
         if how.wait:
             patience = seconds(function.spec.timeouts.start)
             service = Waiter(api, stages, patience=patience, timeout=how.timeout, say=how.say).wait(service)
@@ -390,6 +391,15 @@ def _deployment(name: str, service: Manifest, before: Manifest | None, stages: S
         stages=stages.done,
         warnings=wanted.notes,
     )
+
+
+def _deployed_job(name: str, kept: Manifest, before: Manifest | None, stages: Stages, wanted: Rendered) -> Deployment:
+    """A job has no revisions; its description's hash says which one it is."""
+    digest = kept["metadata"]["annotations"][SPEC_HASH]
+    known = ((before or {}).get("metadata") or {}).get("annotations") or {}
+    changed = known.get(SPEC_HASH) != digest
+    revision = f"{name}-{digest[:8]}"
+    return Deployment(name=name, revision=revision, url="", changed=changed, stages=stages.done, warnings=wanted.notes)
 
 
 def _before(info: FunctionInfo) -> str:
