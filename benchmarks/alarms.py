@@ -41,8 +41,8 @@ class _Seen(Struct):
 class _Feature:
     """One feature of the reference, with what each peer fits on it."""
 
-    def __init__(self, values: Floats, size: int) -> None:
-        self.column = Numeric("", values)
+    def __init__(self, name: str, values: Floats, size: int) -> None:
+        self.column = Numeric(name, values)
         ordered = self.column.ordered
         self.sums = np.concatenate(([0.0], np.cumsum(ordered)))
         self.std = float(values.std())
@@ -105,22 +105,25 @@ def _row(size: int, words: str, alarms: dict[str, float], windows: int) -> Row:
 def _simulated(size: int, windows: int) -> dict[str, dict[str, float]]:
     """Give the share of windows with an alarm, in percent, by scenario and rule."""
     choice = np.random.default_rng(size)
-    features = [_Feature(choice.normal(size=REFERENCE), size) for _ in range(FEATURES)]
-    reference = Frame({f"f{place}": feature.column for place, feature in enumerate(features)}, REFERENCE)
+    features = [_Feature(f"f{place}", choice.normal(size=REFERENCE), size) for place in range(FEATURES)]
+    reference = _frame([feature.column for feature in features], REFERENCE)
     alarms = {words: dict.fromkeys(("ours", *RULES), 0) for words in SHIFTS}
     for number in range(windows):
-        columns = [Numeric("", choice.normal(size=size)) for _ in features]
+        columns = [Numeric(feature.column.name, choice.normal(size=size)) for feature in features]
         seen = [feature.look(column) for feature, column in zip(features, columns, strict=True)]
         for words, shift in SHIFTS.items():
             if shift:
-                columns[0] = Numeric("", columns[0].values + shift - _before(words))
+                columns[0] = Numeric(columns[0].name, columns[0].values + shift - _before(words))
                 seen[0] = features[0].look(columns[0])
-            current = Frame({f"f{place}": column for place, column in enumerate(columns)}, size)
-            for rule, raised in {"ours": _ours(reference, current), **_theirs(seen)}.items():
+            for rule, raised in {"ours": _ours(reference, _frame(columns, size)), **_theirs(seen)}.items():
                 alarms[words][rule] += raised
         if number % max(windows // 4, 1) == 0:
             say(f"windows of {size:,} rows: {number} of {windows}")
     return {words: {rule: 100 * count / windows for rule, count in by.items()} for words, by in alarms.items()}
+
+
+def _frame(columns: list[Numeric], rows: int) -> Frame:
+    return Frame({column.name: column for column in columns}, rows)
 
 
 def _before(words: str) -> float:

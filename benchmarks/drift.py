@@ -3,7 +3,7 @@
 Evidently runs its report with one `ValueDrift` a column, in an environment of its own, on the same numbers. MLRun's computation
 is restated from its published code (mlrun 1.12, `get_df_stats` and `calculate_inputs_statistics`: `describe` of the table, two
 histograms a feature, the three distances of the padded ones), because mlrun itself wants an older numpy and pandas than the
-others here. All libraries are asked for one thread.
+others here. Columns are contiguous, as files give them; all libraries are asked for one thread.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ from trimtab.sketches import Reference, Sketch
 
 ROWS, COLUMNS = 100_000, 50
 _EVIDENTLY = {"ks": "ks", "hellinger": "hellinger", "js": "jensenshannon", "psi": "psi"}
+_WHY = (
+    "comparing 100,000 values with 11 to 17 edges takes 0.1 to 0.15 ms a column, all else of a feature about 0.1 ms; "
+    "Evidently's report needs five times as long for hellinger as for jensenshannon and psi"
+)
 _SINGLE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -39,8 +43,8 @@ def rows(effort: Effort) -> list[Row]:
     rounds = min(effort.rounds, 7)
     choice = np.random.default_rng(0)
     names = [f"f{place}" for place in range(COLUMNS)]
-    before = pd.DataFrame(choice.normal(size=(ROWS, COLUMNS)), columns=names)
-    now = pd.DataFrame(choice.normal(0.02, 1, size=(ROWS, COLUMNS)), columns=names)
+    before = pd.DataFrame({name: choice.normal(size=ROWS) for name in names})
+    now = pd.DataFrame({name: choice.normal(0.02, 1, size=ROWS) for name in names})
     return [*_tables(before, now, rounds), *_sketches(before, now, rounds), *_import(effort)]
 
 
@@ -59,6 +63,7 @@ def _tables(before: pd.DataFrame, now: pd.DataFrame, rounds: int) -> list[Row]:
             beside="Evidently",
             theirs=theirs[_EVIDENTLY[method]],
             must=1 / (20 if method == "ks" else 200),
+            why=_WHY,
         )
         for method in _EVIDENTLY
     ]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from benchmarks.peers import PYTHON
 
-_OURS = ("uvicorn", "uvloop", "httptools", "msgspec", "cloudevents", "pandas", "scikit-learn")
-_PEERS = ("functions_framework", "gunicorn", "uvicorn", "flask", "func_python", "hypercorn")
+_OURS = ("uvicorn", "uvloop", "httptools", "msgspec", "cloudevents", "numpy", "scipy", "pandas", "scikit-learn")
+_PEERS = ("functions_framework", "gunicorn", "uvicorn", "flask", "func_python", "hypercorn", "evidently")
 
 
 def facts() -> dict[str, str]:

@@ -20,8 +20,8 @@ def main() -> None:
     rows, columns, rounds = map(int, sys.argv[1:4])
     choice = np.random.default_rng(0)
     names = [f"f{place}" for place in range(columns)]
-    reference = Dataset.from_pandas(pd.DataFrame(choice.normal(size=(rows, columns)), columns=names))
-    current = Dataset.from_pandas(pd.DataFrame(choice.normal(0.02, 1, size=(rows, columns)), columns=names))
+    reference = Dataset.from_pandas(pd.DataFrame({name: choice.normal(size=rows) for name in names}))
+    current = Dataset.from_pandas(pd.DataFrame({name: choice.normal(0.02, 1, size=rows) for name in names}))
     found: dict[str, list[float]] = {}
     for method in sys.argv[4].split(","):
         report = Report([ValueDrift(column=name, method=method) for name in names])

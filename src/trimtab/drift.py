@@ -2,6 +2,36 @@
 
 from __future__ import annotations
 
-from trimtab.handlers.drift import METHODS, ONLINE, Detector, FeatureResult, Frame, Result, detect, fit, method, online
+from trimtab.handlers.drift import (
+    METHODS,
+    ONLINE,
+    Detector,
+    FeatureResult,
+    Frame,
+    Result,
+    Rule,
+    Verdict,
+    check,
+    detect,
+    fit,
+    method,
+    online,
+    persistent,
+)
 
-__all__ = ["METHODS", "ONLINE", "Detector", "FeatureResult", "Frame", "Result", "detect", "fit", "method", "online"]
+__all__ = [
+    "METHODS",
+    "ONLINE",
+    "Detector",
+    "FeatureResult",
+    "Frame",
+    "Result",
+    "Rule",
+    "Verdict",
+    "check",
+    "detect",
+    "fit",
+    "method",
+    "online",
+    "persistent",
+]

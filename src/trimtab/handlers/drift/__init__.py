@@ -12,6 +12,22 @@ from __future__ import annotations
 from trimtab.handlers.drift.detect import METHODS, detect, fit, method
 from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.result import FeatureResult, Result
+from trimtab.handlers.drift.rule import Rule, Verdict, check, persistent
 from trimtab.handlers.drift.streaming import ONLINE, Detector, online
 
-__all__ = ["METHODS", "ONLINE", "Detector", "FeatureResult", "Frame", "Result", "detect", "fit", "method", "online"]
+__all__ = [
+    "METHODS",
+    "ONLINE",
+    "Detector",
+    "FeatureResult",
+    "Frame",
+    "Result",
+    "Rule",
+    "Verdict",
+    "check",
+    "detect",
+    "fit",
+    "method",
+    "online",
+    "persistent",
+]

@@ -24,7 +24,6 @@ OTHER = "(other)"
 """The level that a sketch counts all those under which its reference does not list."""
 
 _FEW = 24  # edges up to which comparing is faster than sorting
-_CHUNK = 16384  # values that stay in the processor's nearest cache while they are compared
 _LEVELS = 256  # different numbers of a column that can still be read as levels
 
 
@@ -89,7 +88,8 @@ class Numeric:
             low, high = self.infinite
             found = np.array(placed(self.ordered[low : self.n - high], bins), dtype=np.float64)
             if len(found):
-                found[-1] = np.nextafter(found[-1], np.inf)
+                with np.errstate(over="ignore"):
+                    found[-1] = np.nextafter(found[-1], np.inf)
             self._edges[bins] = found
         return self._edges[bins]
 
@@ -107,8 +107,7 @@ class Numeric:
         """Count the values below each edge: sorted once if there are many edges, or else by so many comparisons."""
         if "ordered" in self.__dict__ or len(edges) > _FEW:
             return self.ordered.searchsorted(edges, "left")
-        parts = [self.present[start : start + _CHUNK] for start in range(0, self.n, _CHUNK)]
-        return np.array([sum(np.count_nonzero(part < edge) for part in parts) for edge in edges], dtype=np.int64)
+        return np.array([np.count_nonzero(self.present < edge) for edge in edges], dtype=np.int64)
 
     @property
     def moments(self) -> tuple[float, float | None, float, float] | None:
@@ -118,8 +117,10 @@ class Numeric:
         if not len(values):
             return None
         with np.errstate(over="ignore", invalid="ignore"):
-            std = float(values.std(ddof=1)) if len(values) > 1 else None
-            return float(values.mean()), std, float(values[0]), float(values[-1])
+            mean, std = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan
+        if not np.isfinite(mean):  # the sum is beyond float64, the mean is not
+            mean = float((values / len(values)).sum())
+        return mean, std if np.isfinite(std) else None, float(values[0]), float(values[-1])
 
     @cached_property
     def levelled(self) -> Categorical:

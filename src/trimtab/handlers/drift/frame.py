@@ -232,16 +232,16 @@ def _turned(frame: Any) -> Any:
 
     pandas keeps a frame that was made of an array row by row, so that each column would be read with a stride.
     """
-    if not len(frame.columns) or any(dtype != np.float64 for dtype in frame.dtypes):
+    names = [str(name) for name in frame.columns]
+    if not names or len(set(names)) < len(names) or any(dtype != np.float64 for dtype in frame.dtypes):
         return frame
     table = frame.to_numpy()
-    if table.flags.f_contiguous:
-        return frame
-    turned = np.empty(table.shape[::-1])
-    for start in range(0, len(table), _BLOCK):
-        turned[:, start : start + _BLOCK] = table[start : start + _BLOCK].T
-    names = [str(name) for name in frame.columns]
-    return dict(zip(names, turned, strict=True)) if len(set(names)) == len(names) else frame
+    turned = table.T
+    if not turned.flags.c_contiguous:
+        turned = np.empty(table.shape[::-1])
+        for start in range(0, len(table), _BLOCK):
+            turned[:, start : start + _BLOCK] = table[start : start + _BLOCK].T
+    return dict(zip(names, turned, strict=True))
 
 
 def _columns(table: Mapping[str, Any], kinds: Mapping[str, Column]) -> dict[str, Column]:

@@ -27,6 +27,10 @@ SCHEMA = "https://trimtab.dev/schemas/drift/v1"
 _SHOWN = 20  # bins of a histogram
 _TAILS = 0.002  # of either sample's values lie beyond a histogram's ends, and are counted in its outer bins
 _FINE = 64
+_ROOM = (
+    2.0**64
+)  # by which numbers are divided, so that differences of the largest ones, and slopes, stay within float64
+_LARGEST = float(np.finfo(np.float64).max)
 
 Floats = npt.NDArray[np.float64]
 
@@ -207,21 +211,23 @@ def _of_levels(reference: Categorical, current: Categorical) -> Histogram:
 def _of_numbers(reference: Numeric, current: Numeric) -> Histogram:
     """Spread the quantile bins' counts over bins of equal width, evenly within each."""
     edges = reference.edges(_FINE)
+    finite = np.minimum(edges, _LARGEST)
     if not len(edges) or current.moments is None or reference.moments is None:
         return Histogram()
     sides = []
     for column in (reference, current):
         assert column.moments is not None
         below = np.cumsum(column.counts(edges))[:-1] / max(column.n, 1)
-        at = np.concatenate(([min(column.moments[2], edges[0])], edges, [max(column.moments[3], edges[-1])]))
-        sides.append((at, np.concatenate(([0.0], below, [1.0]))))
+        at = np.concatenate(([min(column.moments[2], finite[0])], finite, [max(column.moments[3], finite[-1])]))
+        sides.append((at / _ROOM, np.concatenate(([0.0], below, [1.0]))))
     low = min(float(np.interp(_TAILS, shares, at)) for at, shares in sides)
     high = max(float(np.interp(1 - _TAILS, shares, at)) for at, shares in sides)
-    low, high = (low, high) if low < high else (low - 0.5, high + 0.5)
+    if high - low <= 1e-9 * abs(low):
+        half = max(0.5 / _ROOM, 1e-3 * abs(low))
+        low, high = low - half, high + half
     ends = np.linspace(low, high, _SHOWN + 1)
-    return Histogram(
-        edges=[float(end) for end in ends], expected=_spread(ends, *sides[0]), seen=_spread(ends, *sides[1])
-    )
+    shown = [float(end) for end in np.clip(ends, -_LARGEST / _ROOM, _LARGEST / _ROOM) * _ROOM]
+    return Histogram(edges=shown, expected=_spread(ends, *sides[0]), seen=_spread(ends, *sides[1]))
 
 
 def _spread(ends: Floats, at: Floats, shares: Floats) -> list[float]:

@@ -19,6 +19,7 @@ Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 _BINS = 64
+_LARGEST, _SMALLEST = float(np.finfo(np.float64).max), float(np.finfo(np.float64).tiny)
 _FEW_SIGNS = 1.2  # what paths that change their sign add to the tail
 
 
@@ -46,17 +47,27 @@ def distance(reference: Numeric, current: Numeric) -> float | None:
     """W over the reference's spread; None where a side has no finite value."""
     if reference.moments is None or current.moments is None:
         return None
+    unit = _unit(reference, current)
     if isinstance(reference, NumericCounts):
         edges, left, right = _binned(reference, current)
         gaps = np.abs(_shares(left) - _shares(right))
-        ends = _ends(reference, current, edges)
         heights = (np.append(0.0, gaps) + np.append(gaps, 0.0)) / 2
-        found = float((heights * np.diff(ends)).sum())
+        moved = float((heights * np.diff(_ends(reference, current, edges) / unit)).sum())
     else:
         from scipy.stats import wasserstein_distance
 
-        found = float(wasserstein_distance(reference.finite, current.finite))
-    return found / _spread(reference)
+        moved = float(wasserstein_distance(reference.finite / unit, current.finite / unit))
+    spread = _spread(reference, unit)
+    with np.errstate(over="ignore"):
+        return float(np.minimum(np.float64(moved) / spread, _LARGEST))
+
+
+def _unit(reference: Numeric, current: Numeric) -> float:
+    """The largest size there is, by which all is divided: squares of numbers stay within float64."""
+    assert reference.moments is not None
+    assert current.moments is not None
+    found = max(abs(value) for value in (*reference.moments[2:], *current.moments[2:]))
+    return found if found > _SMALLEST else 1.0
 
 
 def _feature(reference: Numeric, current: Numeric) -> FeatureResult:
@@ -95,7 +106,7 @@ def _ends(reference: Numeric, current: Numeric, edges: Floats) -> Floats:
     assert current.moments is not None
     low = min(reference.moments[2], current.moments[2], edges[0])
     high = max(reference.moments[3], current.moments[3], edges[-1])
-    return np.concatenate(([low], edges, [high]))
+    return np.minimum(np.concatenate(([low], edges, [high])), _LARGEST)
 
 
 def _p_value(reference: Numeric, current: Numeric, edges: Floats, left: Counts, right: Counts) -> float:
@@ -103,7 +114,7 @@ def _p_value(reference: Numeric, current: Numeric, edges: Floats, left: Counts, 
 
     n, m = int(left.sum()), int(right.sum())
     pooled = np.cumsum(left + right)[:-1] / (n + m)
-    ends = _ends(reference, current, edges)
+    ends = _ends(reference, current, edges) / _unit(reference, current)
     weights = (ends[2:] - ends[:-2]) / 2
     value = float((np.abs(_shares(left) - _shares(right)) * weights).sum())
     bridge = np.minimum.outer(pooled, pooled) - np.outer(pooled, pooled)
@@ -113,12 +124,14 @@ def _p_value(reference: Numeric, current: Numeric, edges: Floats, left: Counts, 
     return min(1.0, _FEW_SIGNS * 2 * float(ndtr(-value / variance**0.5)))
 
 
-def _spread(column: Numeric) -> float:
-    """The interquartile range, or the standard deviation, or 1: the first that is not 0."""
+def _spread(column: Numeric, unit: float) -> float:
+    """The interquartile range, or the standard deviation, or 1 (each in units): the first that is not 0."""
     if isinstance(column, NumericCounts):
-        edges, shares = column.edges(0), _shares(column.counts(column.edges(0)))
+        edges, shares = np.minimum(column.edges(0), _LARGEST) / unit, _shares(column.counts(column.edges(0)))
         low, high = np.interp([0.25, 0.75], shares, edges)
+        std = (column.moments[1] or 0.0) / unit if column.moments else 0.0
     else:
-        low, high = np.quantile(column.finite, [0.25, 0.75])
-    std = column.moments[1] if column.moments else None
-    return float(high - low) or std or 1.0
+        values = column.finite / unit
+        low, high = np.quantile(values, [0.25, 0.75])
+        std = float(values.std())
+    return float(high - low) or std or 1 / unit
