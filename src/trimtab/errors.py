@@ -17,6 +17,7 @@
         ├── TargetUnreachable   the daemon (or the cluster) does not answer
         ├── NotFound            no function, revision, run or trigger of that name
         ├── Conflict            the request contradicts what is there
+        ├── PreflightFailed     the cluster lacks what the function needs; nothing was changed
         ├── DeployFailed        a revision never became ready; the previous one keeps serving
         ├── InvocationFailed    the function answered with an error status
         ├── RunFailed           a job's run failed or was cancelled
@@ -46,6 +47,7 @@ __all__ = [
     "NotFound",
     "NotVerified",
     "PermanentError",
+    "PreflightFailed",
     "RegistryError",
     "RunFailed",
     "SendError",
@@ -174,6 +176,14 @@ class NotFound(TargetError):
 
 class Conflict(TargetError):
     """The request contradicts what is there."""
+
+
+class PreflightFailed(TargetError):
+    """Nothing was changed, because the cluster lacks what the function needs; `checks` are the rows that failed."""
+
+    def __init__(self, message: str, checks: Any = ()) -> None:
+        super().__init__(message)
+        self.checks = list(checks)
 
 
 class DeployFailed(TargetError):

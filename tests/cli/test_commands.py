@@ -163,7 +163,7 @@ def test_a_version_that_does_not_start_shows_its_traceback_and_what_serves(cli: 
         (["hello.py", "--env", "A"], "'A' is not KEY=VALUE"),
         (["hello.py", "--min", "-1"], "-1 is not in the range x>=0"),
         (["hello.py", "--on", "com.x"], "say ATTRIBUTE=VALUE"),
-        (["hello.py", "--target", "moon"], "'moon' is not 'local'"),
+        (["hello.py", "--target", "moon"], "'moon' is not one of local, knative"),
     ],
 )
 def test_a_wrong_command_line_ends_with_2(cli: Cli, hello: Path, arguments: list[str], message: str) -> None:

@@ -40,6 +40,11 @@ SECTIONS = {
         "dead": f"{_HERE}.dead:dead",
         "consume": f"{_HERE}.consume:consume",
     },
+    "Clusters": {
+        "preflight": f"{_HERE}.cluster:preflight",
+        "diff": f"{_HERE}.cluster:diff",
+        "canary": f"{_HERE}.cluster:canary",
+    },
     "Without a target": {
         "build": f"{_HERE}.build:build",
         "serve": f"{_HERE}.serve:serve",

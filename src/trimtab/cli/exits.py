@@ -25,7 +25,7 @@ class Exit(IntEnum):
     NOT_FOUND = 3, "no function, revision, run or trigger of that name"
     UNREACHABLE = 4, "the target or the URL does not answer"
     SPEC = 5, "the function's description was refused"
-    DEPLOY = 6, "the handler cannot be used, or the new revision never became ready"
+    DEPLOY = 6, "the handler cannot be used, the cluster lacks what it needs, or the new revision never became ready"
     CONFLICT = 7, "the request contradicts what is there"
     BUILD = 8, "no image can be built of this, or the registry refused it"
     ANSWER = 22, "the function answered with a status that is not 2xx (as in curl -f)"
@@ -43,6 +43,7 @@ _CODES: tuple[tuple[type[errors.TrimtabError], Exit], ...] = (
     (errors.TargetUnreachable, Exit.UNREACHABLE),
     (errors.NotFound, Exit.NOT_FOUND),
     (errors.Conflict, Exit.CONFLICT),
+    (errors.PreflightFailed, Exit.DEPLOY),
     (errors.DeployFailed, Exit.DEPLOY),
     (errors.InvocationFailed, Exit.ANSWER),
 )

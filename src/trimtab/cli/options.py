@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from trimtab.cli.session import TARGETS, Session
+from trimtab.cli.session import Session
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -34,11 +34,47 @@ def output_option(*formats: str) -> Callable[[Command], Command]:
     )
 
 
+def known_target(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Take the name of a target that is known; which there are is in a file that is read when another is named."""
+    if value in (None, "local", "knative"):
+        return value
+    from trimtab.deploy.named import FILE, names
+
+    if value not in (known := names()):
+        message = f"{value!r} is not one of {', '.join(known)}; $TRIMTAB_HOME/{FILE} names more"
+        raise click.BadParameter(message, ctx, param)
+    return value
+
+
+def complete_targets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete a target's name; silent while the file cannot be read."""
+    from click.shell_completion import CompletionItem
+
+    from trimtab.deploy.named import names
+    from trimtab.errors import TrimtabError
+
+    try:
+        return [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+    except TrimtabError:
+        return []
+
+
+def named_target(default: str | None, text: str) -> Callable[[Command], Command]:
+    """`--target NAME` with a default and a help text of its own."""
+    return click.option(
+        "--target",
+        metavar="NAME",
+        default=default,
+        show_default=default is not None,
+        callback=known_target,
+        shell_complete=complete_targets,
+        help=text,
+    )
+
+
 def target_option(command: Command) -> Command:
     """`--target NAME` as parameter `target`."""
-    return click.option(
-        "--target", type=click.Choice(TARGETS), default=TARGETS[0], show_default=True, help="Where functions run."
-    )(command)
+    return named_target("local", "Where functions run: local, knative, or a cluster of targets.yaml.")(command)
 
 
 def follow_option(command: Command) -> Command:
@@ -83,6 +119,30 @@ def gather(
         return command(*args, **{name: make(**{part: values.pop(part) for part in names})}, **values)
 
     return gathered
+
+
+def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How a deployment to a cluster goes about it; those that were given arrive as one dict, `how`."""
+
+    def given(**values: Any) -> dict[str, Any]:
+        from trimtab.spec.quantity import seconds
+
+        found: dict[str, Any] = {"wait": False} if values["no_wait"] else {}
+        if values["wait_timeout"] is not None:
+            found["timeout"] = seconds(values["wait_timeout"], "--wait-timeout")
+        return {**found, **{name: True for name in ("force_conflicts", "hold") if values[name]}}
+
+    return add_options(
+        gather(command, "how", given, ("no_wait", "wait_timeout", "force_conflicts", "hold")),
+        (
+            click.option("--no-wait", is_flag=True, help="On a cluster: return when the objects are there."),
+            click.option(
+                "--wait-timeout", metavar="DURATION", help="On a cluster: wait at most so long (default: 5m)."
+            ),
+            click.option("--force-conflicts", is_flag=True, help="On a cluster: take over fields that others own."),
+            click.option("--hold", is_flag=True, help="On a cluster: leave the traffic where it is, for a canary."),
+        ),
+    )
 
 
 _SCALE: tuple[tuple[str, Any, str], ...] = (

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trimtab.deploy.abc import Target
+    from trimtab.deploy.knative.target import KnativeTarget
     from trimtab.deploy.local.target import LocalTarget
-
-TARGETS = ("local",)
 
 
 def local_target(start: bool) -> LocalTarget:
@@ -31,5 +30,11 @@ class Session:
         return self._make(start)
 
     def target(self, name: str = "local", *, start: bool = False) -> Target:
-        """Give the target of that name."""
-        return {"local": self.local}[name](start=start)
+        """Give the target of that name. Errors: SpecError, naming those there are."""
+        return self.local(start=start) if name == "local" else self.cluster(name)
+
+    def cluster(self, name: str) -> KnativeTarget:
+        """Give a cluster, with what only it can do (preflight, diff). Errors: SpecError, naming those there are."""
+        from trimtab.deploy.named import cluster
+
+        return cluster(name)

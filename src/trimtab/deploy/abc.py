@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from trimtab.errors import SpecError
 from trimtab.spec import Function, Model, Scale, TrafficTarget
 from trimtab.triggers.abc import Firing
 
@@ -181,6 +182,15 @@ class Target(ABC):
         Every replica of the revisions that take traffic follows, and those that start later do. Returns before they have.
         Errors: Conflict for a function that is no model server.
         """
+
+    def reach(self, url: str, ingress: str = "") -> tuple[str, dict[str, str]]:
+        """Give the URL by which a function's URL is called from here, and headers to add.
+
+        `ingress` is the address that leads to all functions of the target, where it has one.
+        """
+        if ingress:
+            raise SpecError("ingress", ingress, "nothing: functions of this target are called by their own addresses")
+        return url, {}
 
     @abstractmethod
     def logs(

@@ -474,8 +474,9 @@ class FunctionHandle:
         Without a method: GET without a body, POST with one. Objects and text that is JSON are sent as JSON. Errors:
         InvocationFailed (with `status` and `body`), NotFound, TargetUnreachable.
         """
-        made = call.request(path, body, method, headers)
-        return call.send(self._address(), made, timeout).check(self.metadata.name).value
+        address, more = self._where().reach(self._address())
+        made = call.request(path, body, method, {**more, **(headers or {})})
+        return call.send(address, made, timeout).check(self.metadata.name).value
 
     def run(
         self,

@@ -45,8 +45,9 @@ def join(url: str, path: str) -> str:
 def _send(
     connection: http.client.HTTPConnection, method: str, path: str, headers: Iterable[Header], body: bytes | None
 ) -> None:
-    connection.putrequest(method, path, skip_accept_encoding=True)
     given = list(headers)
+    named = any(name.lower() == b"host" for name, _ in given)
+    connection.putrequest(method, path, skip_host=named, skip_accept_encoding=True)
     if body is not None or method in {"POST", "PUT", "PATCH"}:
         given.append((b"content-length", str(len(body or b"")).encode()))
     for name, value in given:

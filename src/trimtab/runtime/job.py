@@ -38,6 +38,14 @@ def begin(message: dict[str, Any], control: socket.socket) -> int:
     """Be the run (or the rehearsal: load the handler and no more) that a zygote's message describes."""
     configure(ReplicaConfig(function=message["function"], revision=message.get("run", "")))
     threading.Thread(target=_end_with_daemon, args=(control,), name="trimtab-control", daemon=True).start()
+    code, report = attempt(message)
+    sys.stdout.flush()
+    Path(message["result"]).write_bytes(msgspec.json.encode(report, enc_hook=written))
+    return code
+
+
+def attempt(message: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Load the handler and call it, unless it is a rehearsal; give the exit code, and results, artifacts and error."""
     report: dict[str, Any] = {"results": {}, "artifacts": {}, "error": None, "traceback": ""}
     code = FAILED
     try:
@@ -61,9 +69,7 @@ def begin(message: dict[str, Any], control: socket.socket) -> int:
         report |= {"error": f"{type(exc).__name__}: {exc}", "traceback": frames(exc)}
     if report["error"]:
         logger.error("%s", report["error"], extra={"fields": {"traceback": report["traceback"]}})
-    sys.stdout.flush()
-    Path(message["result"]).write_bytes(msgspec.json.encode(report, enc_hook=_written))
-    return code
+    return code, report
 
 
 def _end_with_daemon(control: socket.socket) -> None:
@@ -94,7 +100,8 @@ def call(function: Any, context: RunContext) -> None:
         context.results.setdefault("return", value)
 
 
-def _written(value: Any) -> Any:
+def written(value: Any) -> Any:
+    """Give what JSON can say of a result: the value as answers are encoded, or its `repr`."""
     try:
         return msgspec.Raw(to_json(value))
     except TypeError:

@@ -427,6 +427,12 @@ class FunctionSpec(Base):
     """What calls the function, besides HTTP requests."""
     sink: Sink | None = None
     """Where its events go."""
+    visibility: Literal["public", "cluster-local"] = "public"
+    """Who reaches it on Knative: everybody who reaches the cluster's ingress, or the cluster's own pods. The local target
+    listens on this machine alone."""
+    rollout_duration: Duration = "0s"
+    """On Knative: time over which traffic moves from the old revision to the new one, whole seconds. The local target
+    moves it at once."""
     traffic: list[TrafficTarget] = []
     """How traffic is split over revisions. Without it: all to the latest ready one."""
     parameters: dict[str, Any] = {}

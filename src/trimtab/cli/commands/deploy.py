@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trimtab.cli import output as out
-from trimtab.cli.options import function_options, output_option, target_option
+from trimtab.cli.names import looking_for
+from trimtab.cli.options import cluster_options, function_options, output_option, target_option
 from trimtab.cli.session import Session
 from trimtab.cli.verify import try_out, verify_options
 from trimtab.errors import DeployFailed, TargetError
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 @click.argument("source", required=False)
 @function_options
 @click.option("--force", is_flag=True, help="Make a new revision even if nothing changed.")
+@click.option(
+    "--from", "origin", metavar="TARGET", help="SOURCE is a function of this cluster: the same image, not built anew."
+)
+@cluster_options
 @verify_options
 @target_option
 @output_option()
@@ -31,6 +36,8 @@ def deploy(
     source: str | None,
     changes: Changes,
     force: bool,
+    origin: str | None,
+    how: dict[str, Any],
     verify: bool,
     sample: Any,
     target: str,
@@ -50,17 +57,53 @@ def deploy(
     trimtab deploy report.py --cron '0 7 * * *' --timezone Europe/Paris
     trimtab deploy audit.py --on type=com.example.made -o json | jq -r .url
     trimtab deploy --name iris --model rf=model.pkl --track
+    trimtab deploy hello.py --target knative
+    trimtab deploy hello --from staging --target production
     """
     from trimtab.cli.source import models_only, read
 
-    function = changes.apply(read(source) if source is not None else models_only(changes))
+    if origin is not None:
+        function = changes.apply(_promoted(session, source, origin))
+    else:
+        function = changes.apply(read(source) if source is not None else models_only(changes))
     if verify:
         try_out(function, sample)
-    done = send(session.target(target, start=True), function, force=force)
+    done = send(_place(session, target, how), function, force=force)
     if output == "json":
         out.json(done)
     else:
         click.echo(sentence(done))
+
+
+def _place(session: Session, target: str, how: dict[str, Any]) -> Target:
+    """Give the target; only a cluster takes what `cluster_options` say."""
+    if target == "local":
+        if how:
+            raise click.UsageError(
+                "--no-wait, --wait-timeout, --force-conflicts and --hold are for clusters: add --target NAME"
+            )
+        return session.local(start=True)
+    from trimtab.deploy.knative.target import Options
+
+    cluster = session.cluster(target)
+    cluster.options = Options(**how, say=out.warn)
+    return cluster
+
+
+def _promoted(session: Session, name: str | None, origin: str) -> Function:
+    """Give what runs on another cluster, with its image; where it goes is the other target's to say."""
+    from msgspec.structs import replace
+
+    from trimtab.spec import Metadata
+
+    if name is None:
+        raise click.UsageError("--from wants the function's name as SOURCE")
+    if origin == "local":
+        raise click.UsageError("this machine runs code, not images: deploy the source with --target NAME")
+    place = session.cluster(origin)
+    with looking_for(place, name):
+        function = place.deployed(name)
+    return replace(function, metadata=replace(function.metadata, namespace=Metadata().namespace))
 
 
 def send(place: Target, function: Function, *, force: bool = False) -> Deployment:

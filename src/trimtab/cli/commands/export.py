@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from trimtab.cli import output as out
-from trimtab.cli.options import function_options, output_option
+from trimtab.cli.options import function_options, named_target, output_option
 
 if TYPE_CHECKING:
     from trimtab.cli.changes import Changes
@@ -18,19 +18,32 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("source")
 @function_options
+@named_target(None, "Print the objects of this cluster instead: knative, or one of targets.yaml.")
+@click.option("--image", metavar="REF", help="With --target: the image, by digest (default: spec.build.image).")
 @click.option("--nuclio-report", is_flag=True, help="Print only what of a Nuclio document is not carried over.")
 @output_option("yaml", "json")
-def export(source: str, changes: Changes, nuclio_report: bool, output: Literal["yaml", "json"]) -> None:
+def export(
+    source: str,
+    changes: Changes,
+    target: str | None,
+    image: str | None,
+    nuclio_report: bool,
+    output: Literal["yaml", "json"],
+) -> None:
     """Print a function's description.
 
     It is what `deploy` would use, checked and normalised. SOURCE and the options are those of `trimtab deploy`. A
     source below the working directory is written relative to it, so that the output can be kept beside the code. What
     a Nuclio or MLRun document says and cannot be carried over is listed on stderr.
 
+    With `--target knative` these are the Kubernetes objects that the function becomes on a cluster, for git and for
+    `kubectl apply`; what a cluster does otherwise than the description says is listed on stderr.
+
     \b
     trimtab export hello.py --min 1 > function.yaml
     trimtab export function.yaml -o json
     trimtab export nuclio/function.yaml --nuclio-report
+    trimtab export hello.py --target knative --image registry.example.com/hello@sha256:... > hello.yaml
     """
     from trimtab.cli.source import read
     from trimtab.spec import check, dump
@@ -45,7 +58,33 @@ def export(source: str, changes: Changes, nuclio_report: bool, output: Literal["
         return
     for leftover in leftovers:
         out.warn(f"not carried over: {leftover}")
+    if target is not None:
+        _objects(function, target, image, output)
+        return
+    if image is not None:
+        raise click.UsageError("--image goes with --target")
     click.echo(dump(_relative(function), output).rstrip("\n"))
+
+
+def _objects(function: Function, target: str, image: str | None, output: Literal["yaml", "json"]) -> None:
+    from trimtab.deploy.knative.manifests import Rendering, render
+    from trimtab.deploy.named import settings_of
+    from trimtab.spec.document import to_yaml
+
+    image = image or function.spec.build.image
+    if image is None:
+        raise click.UsageError("an image is needed: give --image, or set spec.build.image")
+    if "@sha256:" not in image:
+        out.warn(f"{image} is not named by its digest: what runs changes whenever the tag is moved")
+    cluster = settings_of(target)
+    namespace = cluster.namespace or function.metadata.namespace
+    found = render(Rendering(function=function, image=image, namespace=namespace, environ=cluster.environ))
+    for note in found.notes:
+        out.warn(note)
+    if output == "json":
+        out.json({"apiVersion": "v1", "kind": "List", "items": found.objects})
+    else:
+        click.echo("---\n".join(map(to_yaml, found.objects)).rstrip("\n"))
 
 
 @click.command()

@@ -40,6 +40,7 @@ def header(text: str) -> Header:
 @event_options
 @click.option("--structured", is_flag=True, help="Send the event in structured mode (one JSON document).")
 @click.option("-i", "--include", is_flag=True, help="Print status and headers too.")
+@click.option("--ingress", metavar="ADDR", default="", help="A cluster's ingress, where its domain does not resolve.")
 @click.option("--timeout", type=float, help="Seconds to wait for the answer (default: as long as it takes).")
 @target_option
 @click.pass_obj
@@ -54,6 +55,7 @@ def invoke(
     attributes: Attributes,
     structured: bool,
     include: bool,
+    ingress: str,
     timeout: float | None,
     target: str,
 ) -> None:
@@ -67,25 +69,28 @@ def invoke(
     trimtab invoke classify -d @flower.json --path /predict -i
     trimtab invoke audit -d '{"x": 1}' --event com.example.made --source /me --ext k=v
     trimtab invoke http://127.0.0.1:8080/ -d -
+    trimtab invoke hello --target knative --ingress localhost:8080
     """
     from trimtab.runtime.http import join, request
 
-    url = join(_url(session, name, target), path)
+    address, more = _address(session, name, target, ingress)
     made, content = _message(event_type, attributes, body, structured)
     said = {name for name, _ in headers}
-    sent = [*headers, *(header for header in made if header[0] not in said)]
+    added = [*made, *((name.encode(), value.encode()) for name, value in more.items())]
+    sent = [*headers, *(header for header in added if header[0] not in said)]
     verb = method or ("POST" if event_type or body.data is not None else "GET")
-    with request(verb.upper(), url, sent, content, timeout=timeout) as response:
+    with request(verb.upper(), join(address, path), sent, content, timeout=timeout) as response:
         _answer(name, response, include)
 
 
-def _url(session: Session, name: str, target: str) -> str:
+def _address(session: Session, name: str, target: str, ingress: str) -> tuple[str, dict[str, str]]:
+    """Give where to send, and the headers that go with it."""
     if "://" in name:
-        return name
+        return session.target(target).reach(name, ingress) if ingress else (name, {})
     place = session.target(target)
     with looking_for(place, name):
         function = place.get(name)
-    return function.url
+    return place.reach(function.url, ingress)
 
 
 def _message(

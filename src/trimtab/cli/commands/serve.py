@@ -48,6 +48,9 @@ def serve(
     are honoured as in Knative's runtime contract; options win. `--host 0.0.0.0` opens it to the network. In place of a
     file, MODULE[:NAME] is looked for in TRIMTAB_DIRECTORY (the working directory); TRIMTAB_HANDLER says either.
 
+    With TRIMTAB_KIND=job the handler is called once, with TRIMTAB_PARAMETERS, TRIMTAB_INPUTS (JSON) and the event in
+    K_EVENT_PATH; the last line of the log holds the results.
+
     \b
     trimtab serve hello.py
     trimtab serve hello.py:greet --port 9000 --concurrency 1
@@ -74,6 +77,10 @@ def serve(
         **_handler(source, model, config.directory),
         **{option: value for option, value in given.items() if value is not None},
     )
+    if config.kind == "job":
+        from trimtab.runtime.once import run as run_once
+
+        raise click.exceptions.Exit(run_once(config))
     raise click.exceptions.Exit(run(config, host, port))
 
 

@@ -18,8 +18,8 @@ from trimtab.deploy.local import sockets, source
 from trimtab.deploy.local.jobsink import PREFIX
 from trimtab.deploy.local.live import Live, log_path
 from trimtab.deploy.local.machine import Machine
-from trimtab.deploy.local.stages import Stages
 from trimtab.deploy.local.store import Record, Revision, now
+from trimtab.deploy.stages import Stages
 from trimtab.errors import Conflict, DeployFailed, NotFound, SpecError, TargetError
 from trimtab.handlers.serving import document as models
 from trimtab.spec import Function, Model, TrafficTarget

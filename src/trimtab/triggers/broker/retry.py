@@ -11,6 +11,8 @@ from typing import Literal
 from msgspec import Struct
 
 from trimtab.runtime.retry import retried
+from trimtab.spec import Retry
+from trimtab.spec.quantity import seconds
 
 JITTER = 0.25
 LONGEST_RETRY_AFTER = 86400.0
@@ -26,6 +28,18 @@ class Policy(Struct, frozen=True, kw_only=True):
     max_delay: float = 300.0
     timeout: float = 300.0
     dead_letter: str | None = None
+
+
+def policy_of(retry: Retry, timeout: float, path: str = "retry") -> Policy:
+    """Give the policy of a trigger; `timeout` is the function's own. Errors: SpecError naming a field below `path`."""
+    return Policy(
+        attempts=retry.attempts,
+        backoff=retry.backoff,
+        delay=seconds(retry.delay, f"{path}.delay"),
+        max_delay=seconds(retry.max_delay, f"{path}.maxDelay"),
+        timeout=timeout if retry.timeout is None else seconds(retry.timeout, f"{path}.timeout"),
+        dead_letter=retry.dead_letter,
+    )
 
 
 class Again(Struct, frozen=True):

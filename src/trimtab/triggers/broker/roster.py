@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from trimtab.errors import Conflict, NotFound
-from trimtab.spec.quantity import seconds
 from trimtab.triggers.abc import Subscription
 from trimtab.triggers.broker.entries import Route
 from trimtab.triggers.broker.line import Line
 from trimtab.triggers.broker.queue import Queue
-from trimtab.triggers.broker.retry import Policy
+from trimtab.triggers.broker.retry import policy_of
 from trimtab.triggers.broker.routes import Routes
 from trimtab.triggers.broker.settle import REMEMBERED
 from trimtab.triggers.broker.subscriptions import Standing
@@ -103,21 +102,9 @@ class _Member:
 
     def __init__(self, subscription: Subscription) -> None:
         self.subscription, self.id = subscription, subscription.id
-        self.policy = _policy(subscription)
+        self.policy = policy_of(subscription.retry, subscription.timeout, f"{subscription.id}.retry")
         self.matches: Filter = compile_filters(subscription.filters, path=f"{self.id}.filters")
         self.window = subscription.deduplicate if subscription.broker is not None else REMEMBERED
-
-
-def _policy(subscription: Subscription) -> Policy:
-    retry, path = subscription.retry, f"{subscription.id}.retry"
-    return Policy(
-        attempts=retry.attempts,
-        backoff=retry.backoff,
-        delay=seconds(retry.delay, f"{path}.delay"),
-        max_delay=seconds(retry.max_delay, f"{path}.maxDelay"),
-        timeout=subscription.timeout if retry.timeout is None else seconds(retry.timeout, f"{path}.timeout"),
-        dead_letter=retry.dead_letter,
-    )
 
 
 def _mark(lines: list[Line], *, leaving: bool = True) -> None:

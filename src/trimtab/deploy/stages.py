@@ -20,6 +20,14 @@ class Stages:
         at = time.monotonic()
         stage = Stage(name=name, ms=round((at - self._started) * 1000, 1), detail=detail)
         self._started = at
+        self._report(stage)
+
+    def took(self, name: str, ms: float, detail: str = "") -> None:
+        """Report a step that somebody else timed; the next step begins now."""
+        self._started = time.monotonic()
+        self._report(Stage(name=name, ms=round(ms, 1), detail=detail))
+
+    def _report(self, stage: Stage) -> None:
         self.done.append(stage)
         if self._progress is not None:
             self._progress(stage)

@@ -1,0 +1,333 @@
+"""Why a revision does not become ready: one sentence with what to do, from what the cluster says about it.
+
+Pure: everything is passed in. Conditions alone say it late (an image that cannot be pulled by digest after ten minutes) or
+not at all ("RevisionMissing"), so the pods' own states and the events are read first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from trimtab.deploy.knative.manifests.abc import Manifest
+from trimtab.deploy.knative.manifests.container import MAIN
+
+Reason = Literal[
+    "image-not-found",
+    "image-denied",
+    "image-platform",
+    "registry-unreachable",
+    "config-missing",
+    "out-of-memory",
+    "exits",
+    "crash",
+    "unschedulable",
+    "quota",
+    "webhook",
+    "not-ready",
+    "name-taken",
+    "ingress",
+    "failed",
+]
+_TAIL = 12
+"""Lines of a log that a sentence shows: a short traceback."""
+_PATIENCE = 8.0
+"""Seconds after which what may still pass is spoken of."""
+_PLATFORM = re.compile(
+    r"exec format error|no match(?:ing manifest)? for platform|does not match the (?:specified|host) platform"
+)
+_DENIED = re.compile(r"unauthorized|denied|forbidden|authentication required|\b40[13]\b", re.IGNORECASE)
+_MISSING = re.compile(r"not found|manifest unknown|name unknown|\b404\b|does not exist", re.IGNORECASE)
+_ADMISSION = re.compile(r'admission webhook "(?P<name>[^"]+)" denied the request: (?P<why>.*)', re.DOTALL)
+
+
+class Situation(Struct, kw_only=True):
+    """What is known of one revision that is waited for. Objects are as the API gives them."""
+
+    service: Manifest
+    revision: Manifest | None = None
+    pods: list[Manifest] = []
+    events: list[Manifest] = []
+    logs: dict[str, str] = {}
+    """Pods' last log lines, where they were asked for."""
+    waited: float = 0.0
+    """Seconds since the objects were applied."""
+    patience: float = 60.0
+    """Seconds that a replica may take to become ready (`spec.timeouts.start`)."""
+
+    @property
+    def name(self) -> str:
+        """The revision's name, or the function's while there is none."""
+        return str((self.revision or self.service)["metadata"]["name"])
+
+
+class Diagnosis(Struct, frozen=True, kw_only=True):
+    """What is wrong. `final`: waiting does not help."""
+
+    reason: Reason
+    text: str
+    final: bool = True
+
+
+def diagnose(situation: Situation) -> Diagnosis | None:
+    """Give the first thing that is known to be wrong; None while nothing is."""
+    for rule in _RULES:
+        if found := rule(situation):
+            return found
+    return None
+
+
+def condition(item: Manifest | None, kind: str) -> dict[str, Any]:
+    """Give one of an object's conditions; empty where it has none of that kind."""
+    conditions = ((item or {}).get("status") or {}).get("conditions") or []
+    return next((each for each in conditions if each.get("type") == kind), {})
+
+
+def main_status(pod: Manifest) -> dict[str, Any]:
+    """Give the state of the container that holds the function's code; empty while there is none."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    return next((each for each in statuses if each.get("name") == MAIN), {})
+
+
+def crashed(pod: Manifest) -> dict[str, Any]:
+    """Give how the function's container ended last; empty where it has not."""
+    status = main_status(pod)
+    return (status.get("state") or {}).get("terminated") or (status.get("lastState") or {}).get("terminated") or {}
+
+
+# Rules, in the order in which they are asked
+
+
+def _name_taken(situation: Situation) -> Diagnosis | None:
+    for item in (situation.service, situation.revision):
+        for each in ((item or {}).get("status") or {}).get("conditions") or []:
+            if each.get("reason") in {"NotOwned", "RevisionNotOwned"}:
+                said = each.get("message", "")
+                text = f"{situation.name}: the name belongs to something else ({said}); rename the function, or delete the other"
+                return Diagnosis(reason="name-taken", text=text)
+    return None
+
+
+def _image(situation: Situation) -> Diagnosis | None:
+    for pod in situation.pods:
+        waiting = (main_status(pod).get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") in {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}:
+            said = [waiting.get("message", ""), *_events(situation, pod["metadata"]["name"], "Failed")]
+            return _pull(situation, "\n".join(said))
+    missing = condition(situation.revision, "ContainerHealthy")
+    if missing.get("reason") == "ContainerMissing":
+        return _pull(situation, missing.get("message", ""))
+    return None
+
+
+def _pull(situation: Situation, said: str) -> Diagnosis | None:
+    image = _image_name(situation)
+    if _PLATFORM.search(said):
+        return _wrong_platform(situation, image)
+    if _DENIED.search(said):
+        do = "name a pull secret (spec.scheduling.imagePullSecrets) or give the service account one"
+        return Diagnosis(reason="image-denied", text=f"{situation.name}: the registry denies the cluster {image}; {do}")
+    if _MISSING.search(said):
+        do = "was it pushed to a registry that the cluster reaches under the same name?"
+        return Diagnosis(reason="image-not-found", text=f"{situation.name}: {image} is not in its registry; {do}")
+    if not said.strip() or (said.strip().startswith("Back-off pulling image") and "\n" not in said.strip()):
+        return None if situation.waited < _PATIENCE else _unpulled(situation, image, said)
+    return _unpulled(situation, image, said)
+
+
+def _unpulled(situation: Situation, image: str, said: str) -> Diagnosis:
+    why = _last_part(said) or "no reason is given yet"
+    text = f"{situation.name}: the cluster cannot pull {image} ({why}); check that its nodes reach the registry"
+    return Diagnosis(reason="registry-unreachable", text=text)
+
+
+def _wrong_platform(situation: Situation, image: str) -> Diagnosis:
+    do = "build it for the nodes' platform (spec.build.platforms: [linux/amd64, linux/arm64]) and deploy again"
+    return Diagnosis(
+        reason="image-platform", text=f"{situation.name}: {image} is for another platform than the node; {do}"
+    )
+
+
+def _config(situation: Situation) -> Diagnosis | None:
+    for pod in situation.pods:
+        waiting = (main_status(pod).get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") in {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}:
+            said = waiting.get("message", waiting["reason"])
+            if _PLATFORM.search(said):
+                return _wrong_platform(situation, _image_name(situation))
+            text = f"{situation.name}: the container cannot be made: {said}; create what is missing, or correct spec.env and spec.volumes"
+            return Diagnosis(reason="config-missing", text=text)
+        for message in _events(situation, pod["metadata"]["name"], "FailedMount"):
+            if "not found" in message:
+                text = f"{situation.name}: a volume cannot be mounted: {_last_part(message)}; create it, or correct spec.volumes"
+                return Diagnosis(reason="config-missing", text=text)
+    return None
+
+
+def _crash(situation: Situation) -> Diagnosis | None:
+    for pod in situation.pods:
+        ended = crashed(pod)
+        if not ended:
+            continue
+        final = main_status(pod).get("restartCount", 0) > 0 or _waits_to_restart(pod)
+        said = (ended.get("message") or situation.logs.get(pod["metadata"]["name"]) or "").strip()
+        return _ending(situation, ended, said, final=final)
+    healthy = condition(situation.revision, "ContainerHealthy")
+    code = re.fullmatch(r"ExitCode(\d+)", healthy.get("reason", ""))
+    if code and healthy.get("status") == "False":
+        said = healthy.get("message", "").partition("Container failed with: ")[2] or healthy.get("message", "")
+        return _ending(situation, {"exitCode": int(code[1])}, said.strip(), final=True)
+    return None
+
+
+def _ending(situation: Situation, ended: dict[str, Any], said: str, *, final: bool) -> Diagnosis:
+    code, who = ended.get("exitCode"), situation.name
+    if ended.get("reason") == "OOMKilled":
+        limit = _limit(situation)
+        text = f"{who}: out of memory at start (limit {limit}); raise spec.resources.limits.memory, or load less"
+        return Diagnosis(reason="out-of-memory", text=text, final=final)
+    if _PLATFORM.search(said):
+        return _wrong_platform(situation, _image_name(situation))
+    lines = "".join(f"\n  {line}" for line in said.splitlines()[-_TAIL:])
+    if code == 0:
+        text = f"{who}: the container ends by itself (exit code 0) instead of serving; its command must go on listening on $PORT"
+        return Diagnosis(reason="exits", text=text + (f". Its last lines:{lines}" if lines else ""), final=final)
+    text = f"{who}: the container crashes at start (exit code {code}); correct the code and deploy again"
+    shown = f". Its last lines:{lines}" if lines else f"; `trimtab logs {_function(situation)}` may say why"
+    return Diagnosis(reason="crash", text=text + shown, final=final)
+
+
+def _quota_or_webhook(situation: Situation) -> Diagnosis | None:
+    resources = condition(situation.revision, "ResourcesAvailable")
+    said = [resources.get("message", "")] if resources.get("reason") == "FailedCreate" else []
+    said += [e.get("message", "") for e in situation.events if e.get("reason") in {"FailedCreate", "InternalError"}]
+    for message in said:
+        if "exceeded quota" in message:
+            shown = message[message.index("exceeded quota") :]
+            do = "ask for less (spec.resources, spec.scale), free some, or have the quota raised"
+            return Diagnosis(
+                reason="quota", text=f"{situation.name}: the namespace's quota does not allow the pod: {shown}; {do}"
+            )
+        if match := _ADMISSION.search(message):
+            text = f"{situation.name}: webhook {match['name']} refuses the pod: {match['why'].strip()}; change what it names"
+            return Diagnosis(reason="webhook", text=text)
+    if said and said[0]:
+        return Diagnosis(
+            reason="webhook", text=f"{situation.name}: the cluster refuses the pod: {said[0]}; change what it names"
+        )
+    return None
+
+
+def _unschedulable(situation: Situation) -> Diagnosis | None:
+    for pod in situation.pods:
+        scheduled = condition(pod, "PodScheduled")
+        if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
+            name = pod["metadata"]["name"]
+            grows = bool(_events(situation, name, "TriggeredScaleUp"))
+            why = scheduled.get("message", "no node fits")
+            do = "the cluster is adding a node" if grows else _advice(why)
+            text = f"{situation.name}: no node takes the pod: {why.rstrip('.')}; {do}"
+            return Diagnosis(reason="unschedulable", text=text, final=not grows and situation.waited >= _PATIENCE)
+    return None
+
+
+def _advice(why: str) -> str:
+    if "Insufficient" in why:
+        return "request less (spec.resources.requests), or add nodes"
+    if "node affinity/selector" in why or "node selector" in why:
+        return "correct spec.scheduling.nodeSelector and affinity: no node has these labels"
+    if "taint" in why:
+        return "tolerate the taint (spec.scheduling.tolerations), or free a node"
+    if "persistentvolumeclaim" in why:
+        return "create the claim that spec.volumes names"
+    return "correct spec.scheduling and spec.resources, or add nodes"
+
+
+def _not_ready(situation: Situation) -> Diagnosis | None:
+    for pod in situation.pods:
+        status = main_status(pod)
+        if "running" not in (status.get("state") or {}) or condition(pod, "Ready").get("status") == "True":
+            continue
+        if situation.waited < _PATIENCE:
+            return None
+        probes = _events(situation, pod["metadata"]["name"], "Unhealthy")
+        said = f": {probes[-1]}" if probes else ""
+        log = situation.logs.get(pod["metadata"]["name"], "").strip()
+        lines = "".join(f"\n  {line}" for line in log.splitlines()[-_TAIL:])
+        text = f"{situation.name}: it runs, but is not ready after {situation.waited:.0f} s{said}; is init_context (or load) still at work? spec.timeouts.start says how long it may take"
+        final = situation.waited >= situation.patience
+        return Diagnosis(reason="not-ready", text=text + (f". Its last lines:{lines}" if lines else ""), final=final)
+    return None
+
+
+def _ingress(situation: Situation) -> Diagnosis | None:
+    routes = condition(situation.service, "RoutesReady")
+    waits = routes.get("reason") in {"IngressNotConfigured", "Uninitialized", "TrafficNotMigrated"}
+    if condition(situation.revision, "Ready").get("status") == "True" and waits and situation.waited >= _PATIENCE:
+        text = f"{situation.name} is ready, but the ingress is not ({routes['reason']}: {routes.get('message', '')}); look at the pods of the ingress (kubectl get pods -n kourier-system, or your ingress' namespace) and at its load balancer"
+        return Diagnosis(reason="ingress", text=text, final=False)
+    return None
+
+
+def _failed(situation: Situation) -> Diagnosis | None:
+    """Whatever else a condition calls final, in the most specific words there are."""
+    for item, kinds in (
+        (situation.revision, ("ContainerHealthy", "ResourcesAvailable", "Ready")),
+        (situation.service, ("ConfigurationsReady", "RoutesReady", "Ready")),
+    ):
+        for kind in kinds:
+            found = condition(item, kind)
+            if found.get("status") == "False" and found.get("reason") not in {"RevisionMissing", "RevisionFailed"}:
+                text = f"{situation.name}: {found.get('reason', 'failed')}: {found.get('message', '')}; `kubectl describe revision {situation.name}` has more"
+                return Diagnosis(reason="failed", text=text)
+    wrapped = condition(situation.service, "ConfigurationsReady")
+    if wrapped.get("status") == "False":
+        text = f"{situation.name}: {wrapped.get('message', wrapped.get('reason', 'failed'))}; `kubectl describe revision {situation.name}` has more"
+        return Diagnosis(reason="failed", text=text)
+    return None
+
+
+_RULES: tuple[Callable[[Situation], Diagnosis | None], ...] = (
+    _name_taken,
+    _image,
+    _config,
+    _crash,
+    _quota_or_webhook,
+    _unschedulable,
+    _not_ready,
+    _ingress,
+    _failed,
+)
+
+
+def _events(situation: Situation, name: str, reason: str) -> list[str]:
+    found: Iterator[Manifest] = (e for e in situation.events if (e.get("involvedObject") or {}).get("name") == name)
+    return [str(event.get("message", "")) for event in found if event.get("reason") == reason]
+
+
+def _image_name(situation: Situation) -> str:
+    spec = (situation.revision or {}).get("spec") or situation.service["spec"]["template"]["spec"]
+    return str(spec["containers"][0]["image"])
+
+
+def _limit(situation: Situation) -> str:
+    spec = (situation.revision or {}).get("spec") or situation.service["spec"]["template"]["spec"]
+    limits = (spec["containers"][0].get("resources") or {}).get("limits") or {}
+    return str(limits.get("memory", "of the node or the namespace"))
+
+
+def _waits_to_restart(pod: Manifest) -> bool:
+    return ((main_status(pod).get("state") or {}).get("waiting") or {}).get("reason") == "CrashLoopBackOff"
+
+
+def _function(situation: Situation) -> str:
+    return str(situation.service["metadata"]["name"])
+
+
+def _last_part(said: str) -> str:
+    """Give the innermost of the reasons that the container runtime strings together."""
+    line = next((each for each in reversed(said.strip().splitlines()) if "Back-off" not in each), "")
+    return line.strip()[-300:]

@@ -1,0 +1,122 @@
+"""The logs of a function: all pods, merged by time; following goes on across restarts and new pods."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from trimtab.deploy.knative.client.api import Api
+from trimtab.deploy.knative.client.http import Stop
+from trimtab.deploy.knative.client.kinds import POD
+from trimtab.deploy.knative.diagnosis import main_status
+from trimtab.deploy.knative.manifests.abc import Manifest
+from trimtab.deploy.knative.podlog import stamped
+from trimtab.errors import TargetError
+
+_LOOK = 1.0
+"""Seconds between two looks for new pods."""
+
+
+def read(api: Api, labels: dict[str, str], tail: int | None) -> Iterator[str]:
+    """Yield what the pods have said, oldest first, with what a container said before it was started again."""
+    yield from (line for _, line, _ in _merged(api, labels, tail))
+
+
+def lines(api: Api, pod: Manifest) -> Iterator[str]:
+    """Yield what one pod has said."""
+    yield from (line for _, line in _all(api, pod, None))
+
+
+def _merged(api: Api, labels: dict[str, str], tail: int | None) -> list[tuple[str, str, str]]:
+    """Give (time, line, pod), by time."""
+    found: list[tuple[str, str, str]] = []
+    for pod in api.all(POD, labels):
+        name = pod["metadata"]["name"]
+        found += [(at, line, name) for at, line in _all(api, pod, tail)]
+    found.sort(key=lambda each: each[0])
+    return found if tail is None else found[max(len(found) - tail, 0) :]
+
+
+def _all(api: Api, pod: Manifest, tail: int | None) -> Iterator[tuple[str, str]]:
+    query: dict[str, Any] = {} if tail is None else {"tailLines": max(tail, 1)}
+    restarted = main_status(pod).get("restartCount", 0) > 0
+    for previous in (True, False) if restarted else (False,):
+        try:
+            asked = {**query, "previous": "true"} if previous else query
+            yield from stamped(api, pod["metadata"]["name"], query=asked)
+        except (TargetError, OSError):
+            continue  # it has not begun, or its log is gone with it
+
+
+class Following:
+    """Follows the pods with these labels until closed: a thread for each pod, one queue for all."""
+
+    def __init__(self, api: Api, labels: dict[str, str], tail: int | None) -> None:
+        self._api, self._labels, self._tail = api, labels, tail
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._stops: dict[str, Stop] = {}
+        self._threads: list[threading.Thread] = []
+        self._last: dict[str, str] = {}
+        self._finishing = threading.Event()
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            for at, line, pod in _merged(self._api, self._labels, self._tail):
+                self._last[pod] = max(at, self._last.get(pod, ""))
+                yield line
+            self._attach()
+            looked, last_look = time.monotonic(), False
+            while True:
+                with contextlib.suppress(queue.Empty):
+                    yield self._lines.get(timeout=_LOOK / 4)
+                    continue
+                if self._finishing.is_set():
+                    if last_look and not any(thread.is_alive() for thread in self._threads):
+                        return
+                    last_look = True
+                if last_look or time.monotonic() - looked >= _LOOK:
+                    self._attach()
+                    looked = time.monotonic()
+        finally:
+            self.close()
+
+    def finish(self) -> None:
+        """Have the iteration end with the last line there is, of pods that have ended."""
+        self._finishing.set()
+
+    def close(self) -> None:
+        """Stop all threads."""
+        for stop in self._stops.values():
+            stop.set()
+
+    def _attach(self) -> None:
+        """Follow pods that are new; those that are gone are let go of."""
+        try:
+            names = {pod["metadata"]["name"] for pod in self._api.all(POD, self._labels)}
+        except TargetError:
+            return
+        for name in names - self._stops.keys():
+            stop = self._stops[name] = Stop()
+            thread = threading.Thread(target=self._follow, args=(name, stop), name=f"log-{name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        for name in self._stops.keys() - names:
+            self._stops.pop(name).set()
+
+    def _follow(self, pod: str, stop: Stop) -> None:
+        """Read one pod from where we stopped, again and again: a container that is started again has a new log."""
+        last = self._last.get(pod, "")
+        while not stop.asked.is_set():
+            since = {"sinceTime": f"{last[:19]}Z"} if last else {}
+            with contextlib.suppress(TargetError, OSError):
+                for at, line in stamped(self._api, pod, stop, {"follow": "true", **since}):
+                    if at > last:  # sinceTime counts in seconds: what was read before comes again
+                        last = at
+                        self._lines.put(line)
+            if self._finishing.is_set():
+                return
+            stop.asked.wait(_LOOK / 2)

@@ -1,0 +1,74 @@
+"""What brings events to a function, and where its own go: Trigger and SinkBinding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
+from trimtab.deploy.knative.manifests.delivery import delivery
+from trimtab.deploy.knative.manifests.names import child, made
+from trimtab.deploy.knative.manifests.service import SERVING
+from trimtab.spec import EventTrigger, Sink
+from trimtab.spec.quantity import seconds
+
+EVENTING = "eventing.knative.dev/v1"
+JOB_SINK = "sinks.knative.dev/v1alpha1"
+
+
+def trigger(rendering: Rendering, wanted: EventTrigger) -> Manifest:
+    """Give the Trigger of one event trigger; its subscriber is the function, or the sink that starts the job."""
+    if rendering.function.spec.kind == "job":
+        subscriber: dict[str, Any] = {"ref": {"apiVersion": JOB_SINK, "kind": "JobSink", "name": rendering.name}}
+    else:
+        subscriber = {"ref": reference(rendering)}
+        if wanted.path != "/":
+            subscriber["uri"] = wanted.path
+    spec: dict[str, Any] = {"broker": wanted.broker, "subscriber": subscriber, "delivery": delivery(wanted.retry)}
+    if wanted.filters:
+        spec["filters"] = [_filter(each) for each in wanted.filters]
+    return made(rendering, EVENTING, "Trigger", child(rendering.name, wanted.name), spec, trigger=wanted.name)
+
+
+def sink_binding(rendering: Rendering, sink: Sink) -> Manifest:
+    """Give the SinkBinding that sets K_SINK in the function's containers."""
+    subject: dict[str, Any] = {**reference(rendering)}
+    if rendering.function.spec.kind == "job":
+        subject = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "selector": {"matchLabels": {"trimtab.dev/function": rendering.name}},
+        }
+    spec: dict[str, Any] = {"subject": {**subject, "namespace": rendering.namespace}, "sink": _destination(sink)}
+    if sink.extensions:
+        spec["ceOverrides"] = {"extensions": sink.extensions}
+    return made(rendering, "sources.knative.dev/v1", "SinkBinding", child(rendering.name, "sink"), spec)
+
+
+def reference(rendering: Rendering) -> dict[str, str]:
+    """Point at the function's Service."""
+    return {"apiVersion": SERVING, "kind": "Service", "name": rendering.name}
+
+
+def notes(wanted: EventTrigger) -> list[str]:
+    """Say what Knative does otherwise."""
+    if seconds(wanted.deduplicate):
+        return [
+            f"trigger {wanted.name!r}: deduplicate is not possible on Knative; an event may come twice, so compare ids"
+        ]
+    return []
+
+
+def _destination(sink: Sink) -> dict[str, Any]:
+    if sink.uri is not None:
+        return {"uri": sink.uri}
+    return {"ref": {"apiVersion": EVENTING, "kind": "Broker", "name": sink.broker}}
+
+
+def _filter(item: dict[str, Any]) -> dict[str, Any]:
+    """Write Knative's older `attributes` as the newer `exact`; the others are Knative's own already."""
+    if "attributes" not in item:
+        return item
+    present = [{"prefix": {name: ""}} for name, text in item["attributes"].items() if not text]
+    exact = {name: text for name, text in item["attributes"].items() if text}
+    parts = [*([{"exact": exact}] if exact else []), *present]
+    return parts[0] if len(parts) == 1 else {"all": parts}

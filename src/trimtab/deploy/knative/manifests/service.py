@@ -1,0 +1,85 @@
+"""A function that is called over HTTP: one Knative Service."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
+from trimtab.deploy.knative.manifests.container import container, pod
+from trimtab.deploy.knative.manifests.names import labels, made, provenance
+from trimtab.deploy.knative.manifests.scaling import autoscaling
+from trimtab.spec import FunctionSpec, TrafficTarget
+from trimtab.spec.quantity import seconds
+
+SERVING = "serving.knative.dev/v1"
+_VISIBILITY = "networking.knative.dev/visibility"
+_ROLLOUT = "serving.knative.dev/rollout-duration"
+PORT = 8080
+
+
+def service(rendering: Rendering) -> Manifest:
+    """Give the Service."""
+    spec = rendering.function.spec
+    found = made(rendering, SERVING, "Service", rendering.name, {"template": _template(rendering)})
+    if spec.visibility == "cluster-local":
+        found["metadata"]["labels"][_VISIBILITY] = "cluster-local"
+    if seconds(spec.rollout_duration):
+        found["metadata"]["annotations"][_ROLLOUT] = f"{seconds(spec.rollout_duration):g}s"
+    if spec.traffic:
+        found["spec"]["traffic"] = [traffic_target(target) for target in spec.traffic]
+    return found
+
+
+def notes(spec: FunctionSpec) -> list[str]:
+    """Say what Knative does otherwise."""
+    if seconds(spec.timeouts.request) == 0:
+        return ["spec.timeouts.request: 0 (no limit) is not possible on Knative; its own default of 300 s applies"]
+    return []
+
+
+def _template(rendering: Rendering) -> dict[str, Any]:
+    spec = rendering.function.spec
+    return {
+        "metadata": {
+            "labels": labels(rendering),
+            "annotations": {**provenance(rendering), **autoscaling(spec.scale)},
+        },
+        "spec": {
+            "containerConcurrency": spec.scale.concurrency,
+            **_times(spec),
+            "containers": [{**container(rendering), **_front(spec)}],
+            **pod(rendering),
+        },
+    }
+
+
+def _times(spec: FunctionSpec) -> dict[str, int]:
+    """Knative's two clocks: until the answer begins, which is ours, and until it ends, which also bounds the drain."""
+    request = math.ceil(seconds(spec.timeouts.request))
+    if not request:
+        return {}
+    return {
+        "timeoutSeconds": max(request, math.ceil(seconds(spec.timeouts.drain))),
+        "responseStartTimeoutSeconds": request,
+    }
+
+
+def _front(spec: FunctionSpec) -> dict[str, Any]:
+    """The port, and the probes that queue-proxy runs. A slow start must not look like a death."""
+    return {
+        "ports": [{"name": "http1", "containerPort": PORT}],
+        "readinessProbe": {"httpGet": {"path": "/readyz"}},
+        "livenessProbe": {
+            "httpGet": {"path": "/healthz"},
+            "initialDelaySeconds": math.ceil(seconds(spec.timeouts.start)),
+        },
+    }
+
+
+def traffic_target(target: TrafficTarget) -> dict[str, Any]:
+    """Give one share of the traffic in Knative's words."""
+    which: dict[str, Any] = {"latestRevision": True}
+    if target.revision is not None:
+        which = {"latestRevision": False, "revisionName": target.revision}
+    return {**which, "percent": target.percent, **({"tag": target.tag} if target.tag is not None else {})}

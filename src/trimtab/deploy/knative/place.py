@@ -1,0 +1,128 @@
+"""Puts a function's objects on the cluster: renders, applies in order, prunes what is left of ours. Each step repeatable."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from msgspec.structs import replace
+
+from trimtab.deploy.knative import record
+from trimtab.deploy.knative.client.api import Api
+from trimtab.deploy.knative.client.kinds import CONFIG_MAP, JOB_SINK, MADE, SERVICE, kind_of
+from trimtab.deploy.knative.manifests import Rendered, Rendering, render
+from trimtab.deploy.knative.manifests.abc import Manifest
+from trimtab.deploy.knative.manifests.names import COMMIT, FIELD_MANAGER, FUNCTION, MANAGED_BY, PROJECT, SPEC_HASH
+from trimtab.errors import NotFound
+
+FORCED = "trimtab.dev/forced"
+"""An annotation of the template that only makes it different from the one before."""
+
+CANARY = "canary"
+"""The tag of a revision that is held back."""
+_BOUND = ("K_SINK", "K_CE_OVERRIDES", "K_CA_CERTS")
+"""Variables that a SinkBinding sets."""
+
+
+def desired(rendering: Rendering, live: Manifest | None, *, forced: str = "", hold: bool = False) -> Rendered:
+    """Give what is to be applied. `live` is the Service that is there.
+
+    A description and image that are there already keep their revision and the traffic as it was split since; a new one
+    takes all the traffic, unless the description splits it. `forced` makes a new revision in any case, `hold` leaves the
+    traffic where it is. Errors: SpecError.
+    """
+    rendered = render(rendering)
+    objects = [record.written(rendering), *copy.deepcopy(rendered.objects)]
+    for item in objects:
+        if kind_of(item) == SERVICE:
+            _settle(item, live, forced)
+            if hold and (pinned := _pinned(live)):
+                item["spec"]["traffic"] = pinned
+            if any(each["kind"] == "SinkBinding" for each in objects):
+                _keep_bound(item, live)
+    return replace(rendered, objects=objects)
+
+
+def _settle(service: Manifest, live: Manifest | None, forced: str) -> None:
+    notes = service["spec"]["template"]["metadata"]["annotations"]
+    before = _template_notes(live)
+    same = before.get(SPEC_HASH) == notes[SPEC_HASH] and not forced
+    if forced:
+        notes[FORCED] = forced
+    elif same:
+        notes.pop(COMMIT, None)
+        notes.update({name: before[name] for name in (COMMIT, FORCED) if name in before})
+    if same and live is not None and live["spec"].get("traffic"):
+        service["spec"]["traffic"] = live["spec"]["traffic"]
+    else:
+        service["spec"].setdefault("traffic", [{"latestRevision": True, "percent": 100}])
+
+
+def _keep_bound(service: Manifest, live: Manifest | None) -> None:
+    """Keep what the SinkBinding put in: without it there would be a revision more, and one without a sink between."""
+    before = (((live or {}).get("spec") or {}).get("template") or {}).get("spec") or {}
+    for container in (before.get("containers") or [])[:1]:
+        bound = [each for each in container.get("env") or [] if each["name"] in _BOUND]
+        service["spec"]["template"]["spec"]["containers"][0]["env"] += bound
+
+
+def _pinned(live: Manifest | None) -> list[dict[str, Any]]:
+    """Give the traffic as it flows now, by revisions' names, and the newest with a tag and nothing else."""
+    shares: dict[str, int] = {}
+    for each in ((live or {}).get("status") or {}).get("traffic") or []:
+        shares[each["revisionName"]] = shares.get(each["revisionName"], 0) + int(each.get("percent") or 0)
+    flowing = [
+        {"latestRevision": False, "revisionName": name, "percent": percent}
+        for name, percent in shares.items()
+        if percent
+    ]
+    return [*flowing, {"latestRevision": True, "percent": 0, "tag": CANARY}] if flowing else []
+
+
+def _template_notes(live: Manifest | None) -> dict[str, str]:
+    template = ((live or {}).get("spec") or {}).get("template") or {}
+    return dict((template.get("metadata") or {}).get("annotations") or {})
+
+
+def applied(api: Api, objects: list[Manifest], *, force: bool) -> dict[str, Manifest]:
+    """Apply in order; give the objects by kind as the cluster has them. Errors: FieldConflict, Refused, Forbidden."""
+    return {item["kind"]: api.apply(item, force=force) for item in objects}
+
+
+def owned(api: Api, name: str, project: str | None = None) -> list[Manifest]:
+    """Give all objects of ours that belong to a function."""
+    labels = {MANAGED_BY: FIELD_MANAGER, FUNCTION: name, **({PROJECT: project} if project else {})}
+    return [item for kind in MADE for item in api.all(kind, labels) if _ours(item)]
+
+
+def stale(there: list[Manifest], objects: list[Manifest]) -> list[Manifest]:
+    """Give what is there and is not wanted any more."""
+    wanted = {(item["kind"], item["metadata"]["name"]) for item in objects}
+    return [item for item in there if (item["kind"], item["metadata"]["name"]) not in wanted]
+
+
+def prune(api: Api, items: list[Manifest]) -> None:
+    """Delete these very objects; one that was deleted and made anew by somebody else since is left alone."""
+    for item in items:
+        api.delete(kind_of(item), item["metadata"]["name"], uid=item["metadata"].get("uid", ""))
+
+
+def remove(api: Api, name: str) -> None:
+    """Delete a function: what calls it first, its record last, so that a removal that is interrupted can be repeated.
+
+    Errors: NotFound.
+    """
+    items = owned(api, name)
+    if not items:
+        raise NotFound(f"no function {name!r}")
+    prune(api, sorted(items, key=lambda item: (kind_of(item) == CONFIG_MAP, kind_of(item) == SERVICE)))
+
+
+def has_job_sink(groups: set[str]) -> bool:
+    """Tell whether the cluster can start jobs for events."""
+    return JOB_SINK.api in groups
+
+
+def _ours(item: Manifest) -> bool:
+    """What a controller made of our objects carries our labels too (a CronJob's Jobs do): that is not ours to touch."""
+    return not any(owner.get("controller") for owner in item["metadata"].get("ownerReferences") or [])

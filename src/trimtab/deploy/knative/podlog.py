@@ -1,0 +1,42 @@
+"""The log of one pod's container."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from trimtab.deploy.knative.client.api import Api
+from trimtab.deploy.knative.client.http import Stop
+from trimtab.deploy.knative.client.kinds import POD
+from trimtab.deploy.knative.manifests.container import MAIN
+from trimtab.errors import TargetError
+
+_TAIL = 12
+
+
+def last_lines(api: Api, pod: str, *, previous: bool) -> str:
+    """Give the last lines of a container, of the one before where it was started again; empty where there are none."""
+    for before in (previous, False) if previous else (False,):
+        query = {"container": MAIN, "tailLines": _TAIL, **({"previous": "true"} if before else {})}
+        try:
+            with api.http.lines(
+                POD.path(api.namespace, pod, "log"), query, doing=f"read the log of {pod}", read=5.0
+            ) as lines:
+                text = "\n".join(line.decode("utf-8", "replace") for line in lines)
+        except (TargetError, OSError):
+            continue
+        if text.strip():
+            return text
+    return ""
+
+
+def stamped(
+    api: Api, pod: str, stop: Stop | None = None, query: dict[str, Any] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield (time, line) of a pod's container. Errors: NotFound, Refused while it waits to start, OSError."""
+    asked = {"container": MAIN, "timestamps": "true", **(query or {})}
+    path, doing = POD.path(api.namespace, pod, "log"), f"read the log of {pod}"
+    with api.http.lines(path, asked, doing=doing, read=None, stop=stop) as lines:
+        for line in lines:
+            time, _, text = line.decode("utf-8", "replace").rstrip("\r").partition(" ")
+            yield time, text

@@ -1,0 +1,55 @@
+"""What a function was deployed as, kept on the cluster beside it: one ConfigMap, without source and without secrets.
+
+Knative's objects do not hold all of a description, and a job without triggers has no object at all.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
+from trimtab.deploy.knative.manifests.names import child, labels, provenance
+from trimtab.spec import Function, Source, from_dict
+from trimtab.spec.plain import plain
+
+_KEY = "function.json"
+_IMAGE = "image"
+
+
+class Record(Struct, frozen=True):
+    """A description without its source, and the image that holds the code."""
+
+    function: Function
+    image: str
+
+
+def name_of(function: str) -> str:
+    """Name a function's record."""
+    return child(function, "trimtab")
+
+
+def written(rendering: Rendering) -> Manifest:
+    """Give the record of what is deployed."""
+    function = rendering.function
+    kept = replace(function, spec=replace(function.spec, source=Source()))
+    document = msgspec.json.encode(plain(kept, defaults=False)).decode()
+    metadata = {
+        "name": name_of(rendering.name),
+        "namespace": rendering.namespace,
+        "labels": labels(rendering),
+        "annotations": provenance(rendering),
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata,
+        "data": {_KEY: document, _IMAGE: rendering.image},
+    }
+
+
+def read(config_map: Manifest) -> Record:
+    """Read a record. A version of Trimtab that knew more fields wrote it: those are an error, by name (SpecError)."""
+    data = config_map.get("data") or {}
+    return Record(from_dict(msgspec.json.decode(data[_KEY])), data[_IMAGE])

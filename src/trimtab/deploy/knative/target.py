@@ -1,0 +1,417 @@
+"""The Knative target: the port's methods over one namespace of one cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from trimtab.deploy.abc import Deployment, FunctionInfo, ModelChange, Progress, RunInfo, Target
+from trimtab.deploy.knative import diff as differences
+from trimtab.deploy.knative import logs, place, record
+from trimtab.deploy.knative.canary import Canary, Decision, Figures, Guard
+from trimtab.deploy.knative.client.api import Api
+from trimtab.deploy.knative.client.connect import connect
+from trimtab.deploy.knative.client.kinds import (
+    BROKER,
+    CONFIG_MAP,
+    CONTAINER_SOURCE,
+    CRON_JOB,
+    DEPLOYMENT,
+    JOB,
+    PING_SOURCE,
+    POD,
+    REVISION,
+    SERVICE,
+    TRIGGER,
+    kind_of,
+)
+from trimtab.deploy.knative.describe import OF_REVISION, OF_SERVICE, Objects, describe, with_slash
+from trimtab.deploy.knative.image import image_of
+from trimtab.deploy.knative.ingress import load_balancer, through
+from trimtab.deploy.knative.manifests.abc import Manifest, Rendered, Rendering
+from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY
+from trimtab.deploy.knative.manifests.service import traffic_target
+from trimtab.deploy.knative.preflight.checks import check
+from trimtab.deploy.knative.preflight.facts import Check, Facts
+from trimtab.deploy.knative.preflight.gather import gather
+from trimtab.deploy.knative.runs import Runs
+from trimtab.deploy.knative.wait import Waiter, is_current
+from trimtab.deploy.named import ClusterSettings
+from trimtab.deploy.stages import Stages
+from trimtab.errors import Conflict, NotFound, PreflightFailed, SpecError
+from trimtab.spec import Function, Model, TrafficTarget
+from trimtab.spec import check as check_spec
+from trimtab.spec.quantity import seconds
+
+WAIT = 300.0
+"""Seconds that a deployment waits, unless told: an image of some GB on a slow line; what cannot succeed ends sooner."""
+_ROUTE = 60.0
+"""Seconds for the ingress to follow a change of the traffic."""
+
+
+class Options(Struct, kw_only=True):
+    """How a deployment goes about it; only clusters ask."""
+
+    wait: bool = True
+    """Whether `deploy` returns when the function serves, or when its objects are there."""
+    timeout: float = WAIT
+    """Seconds that it waits at most."""
+    force_conflicts: bool = False
+    """Whether fields that other managers own are taken over."""
+    hold: bool = False
+    """Whether the traffic stays where it is; the new revision has an address of its own, by the tag `canary`."""
+    say: Callable[[str], None] | None = None
+    """Gets what is wrong while it may still pass."""
+
+
+class KnativeTarget(Target):
+    """One namespace of a cluster. The connection is opened when it is first needed."""
+
+    def __init__(
+        self, settings: ClusterSettings, options: Options | None = None, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.settings, self.name = settings, settings.name
+        self.options = options or Options()
+        self._sleep = sleep
+        self._api: Api | None = None
+
+    @property
+    def api(self) -> Api:
+        """The cluster's API. Errors: TargetError without the extra, TargetUnreachable without a configuration."""
+        if self._api is None:
+            connection = connect(self.settings.context, self.settings.kubeconfig)
+            self._api = Api(connection, self.settings.namespace, self._sleep)
+        return self._api
+
+    # Deploying
+
+    def deploy(self, function: Function, *, force: bool = False, progress: Progress | None = None) -> Deployment:
+        """See Target. Errors, besides: PreflightFailed, and FieldConflict for fields that others own.
+
+        Nothing is changed before all checks have passed. Interrupted at any moment, the same call goes on where it was.
+        """
+        how = self.options
+        stages = Stages(progress)
+        if self.settings.registry and not function.spec.build.image:  # a push is a change, too
+            self._checked(self._rendering(function, _NOT_BUILT), forced="")
+        rendering = self._rendering(function, image_of(function, self.settings.registry, stages))
+        api, name = self._within(function), rendering.name
+        forced = str(time.time_ns()) if force else ""
+        facts, wanted = self._checked(rendering, forced=forced)
+        stages.finish("preflight", f"{facts.kubernetes}, Knative {facts.knative or 'of unknown version'}")
+        before = api.find(SERVICE, name) if function.spec.kind != "job" else None
+        live = place.applied(api, wanted.objects, force=how.force_conflicts)
+        stale = place.stale(place.owned(api, name, function.metadata.project), wanted.objects)
+        place.prune(api, stale)
+        stages.finish("apply", f"{len(wanted.objects)} objects" + (f", {len(stale)} pruned" if stale else ""))
+        service = live.get("Service")
+        if service is None:
+            return Deployment(name=name, revision="", url="", stages=stages.done, warnings=wanted.notes)
+        if how.wait:
+            patience = seconds(function.spec.timeouts.start)
+            service = Waiter(api, stages, patience=patience, timeout=how.timeout, say=how.say).wait(service)
+        return _deployment(name, service, before, stages, wanted)
+
+    def preflight(self, function: Function | None = None, *, image: str = "") -> list[Check]:
+        """Check the cluster, for a function where one is given; nothing is changed, and nothing is built."""
+        if function is None:
+            return check(gather(self.api, []), [])
+        # The check needs some image: one that is not built yet cannot be resolved, and by digest it need not be.
+        rendering = self._rendering(function, image or function.spec.build.image or _NOT_BUILT)
+        return self._checks(rendering)[0]
+
+    def diff(self, function: Function, *, image: str = "") -> list[differences.Difference]:
+        """Compare what is on the cluster with what `deploy` would apply. `image`: without it, what runs now counts."""
+        api = self._within(function)
+        live = place.owned(api, function.metadata.name)
+        image = image or function.spec.build.image or _image(live) or _NOT_BUILT
+        service = next((item for item in live if kind_of(item) == SERVICE), None)
+        wanted = place.desired(self._rendering(function, image, api.groups()), service).objects
+        return differences.compare(wanted, live, place.stale(live, wanted))
+
+    def _within(self, function: Function) -> Api:
+        own = function.metadata.namespace
+        if self.settings.namespace or own == Function().metadata.namespace:
+            return self.api
+        return self.api.within(own)
+
+    def _rendering(self, function: Function, image: str, groups: set[str] | None = None) -> Rendering:
+        return Rendering(
+            function=function,
+            image=image,
+            namespace=self._within(function).namespace,
+            commit=commit_of(function),
+            environ=self.settings.environ,
+            job_sink=True if groups is None else place.has_job_sink(groups),
+        )
+
+    def _checked(self, rendering: Rendering, *, forced: str) -> tuple[Facts, Rendered]:
+        rows, facts, wanted = self._checks(rendering, forced=forced)
+        failed = [row for row in rows if not row.ok]
+        if failed:
+            raise PreflightFailed(sentence(failed, self.settings.name), failed)
+        return facts, wanted
+
+    def _checks(self, rendering: Rendering, *, forced: str = "") -> tuple[list[Check], Facts, Rendered]:
+        api = self._within(rendering.function)
+        spec = rendering.function.spec
+        live = None
+        bare = gather(api, [])
+        if not bare.error and spec.kind != "job" and SERVICE.api in bare.groups:
+            live = api.find(SERVICE, rendering.name)
+        wanted = place.desired(rendering, live, forced=forced, hold=self.options.hold)
+        facts = bare if bare.error else gather(api, wanted.objects, force_conflicts=self.options.force_conflicts)
+        jobs = any(item["kind"] == "JobSink" for item in wanted.objects)
+        return check(facts, wanted.objects, jobs), facts, wanted
+
+    # Describing
+
+    def get(self, name: str) -> FunctionInfo:
+        """See Target."""
+        found = [info for info in self._described(name) if info.name == name]
+        if not found:
+            raise NotFound(f"no function {name!r}")
+        return found[0]
+
+    def functions(self) -> list[FunctionInfo]:
+        """See Target."""
+        return self._described(None)
+
+    def _described(self, name: str | None) -> list[FunctionInfo]:
+        labels = {MANAGED_BY: FIELD_MANAGER, **({FUNCTION: name} if name else {})}
+        found: dict[str, Objects] = {}
+        for item in self.api.all(CONFIG_MAP, labels):
+            _of(found, item).record = record.read(item)
+        for item in self.api.all(SERVICE, labels):
+            _of(found, item).service = item
+        for kind in (PING_SOURCE, CRON_JOB, TRIGGER, CONTAINER_SOURCE, DEPLOYMENT):
+            for item in self.api.all(kind, labels):
+                _of(found, item).triggers.append(item)
+        known = {objects.name for objects in found.values() if objects.service}
+        for item in self.api.all(REVISION, {OF_SERVICE: name} if name else None):
+            if (service := item["metadata"]["labels"].get(OF_SERVICE)) in known:
+                found[service].revisions.append(item)
+        for item in self.api.all(POD, labels):
+            if (service := item["metadata"]["labels"].get(OF_SERVICE)) in known:
+                found[service].pods.append(item)
+        return [describe(found[each], self.name) for each in sorted(found)]
+
+    # Changing
+
+    def delete(self, name: str) -> None:
+        """See Target. The runs of a job go too."""
+        place.remove(self.api, name)
+        for item in self.api.all(JOB, {MANAGED_BY: FIELD_MANAGER, FUNCTION: name}):
+            self.api.delete(JOB, item["metadata"]["name"])
+
+    def traffic(self, name: str, targets: list[TrafficTarget]) -> FunctionInfo:
+        """See Target."""
+        info = self.get(name)
+        if not info.revisions:
+            raise Conflict(f"{name!r} is of kind {info.kind}: it has no revisions to split traffic between")
+        total, known = sum(target.percent for target in targets), {revision.name for revision in info.revisions}
+        if total != 100:
+            raise SpecError("traffic", total, "percents that sum to 100")
+        for target in targets:
+            if target.revision is not None and target.revision not in known:
+                raise NotFound(f"{name!r} has no revision {target.revision!r}; there are {', '.join(sorted(known))}")
+        wanted = [traffic_target(target) for target in targets]
+        self._routed(name, self.api.change(SERVICE, name, {"spec": {"traffic": wanted}}))
+        return self.get(name)
+
+    def rollback(self, name: str, revision: str | None = None) -> FunctionInfo:
+        """See Target."""
+        info = self.get(name)
+        if revision is None:
+            revision = _before(info)
+        tags = [TrafficTarget(revision=r.name, percent=0, tag=tag) for r in info.revisions for tag in r.urls]
+        return self.traffic(name, [TrafficTarget(revision=revision, percent=100), *tags])
+
+    def canary(
+        self, name: str, steps: list[int], every: float, guard: Guard, say: Callable[[Figures], None] = lambda _: None
+    ) -> Decision:
+        """Send the newest ready revision the traffic step by step, and none of it when the guard trips.
+
+        The rest goes to the revision that has most of it. Errors: Conflict when the newest has all of it already.
+        """
+        info = self.get(name)
+        others = [each for each in info.revisions if each.name != info.revision]
+        rest = max(others, key=lambda each: each.percent, default=None)
+        if rest is None or not rest.percent:
+            raise Conflict(
+                f"{name!r}: {info.revision} has all the traffic; `trimtab deploy --hold` leaves it where it is"
+            )
+        old = rest.name
+
+        def split(percent: int) -> None:
+            shares = [(old, 100 - percent), (info.revision, percent)]
+            self.traffic(name, [TrafficTarget(revision=to, percent=share) for to, share in shares if share])
+
+        return Canary(self.api, name, info.revision, guard, split, say=say, sleep=self._sleep).run(steps, every)
+
+    def _routed(self, name: str, changed: Manifest) -> None:
+        """Wait until the route has followed a change."""
+        deadline = time.monotonic() + _ROUTE
+        while time.monotonic() < deadline:
+            service = self.api.get(SERVICE, name)
+            ready = [c for c in (service.get("status") or {}).get("conditions") or [] if c.get("type") == "RoutesReady"]
+            if is_current(service, changed) and ready and ready[0].get("status") == "True":
+                return
+            self._sleep(0.2)
+        raise Conflict(
+            f"{name!r}: the ingress has not followed the change after {_ROUTE:g} s; `trimtab get {name}` shows where it is"
+        )
+
+    def reach(self, url: str, ingress: str = "") -> tuple[str, dict[str, str]]:
+        """See Target. Without `ingress`: the configured one, or the cluster's load balancer if the name does not resolve."""
+        return through(url, ingress or self.settings.ingress, lambda: load_balancer(self.api))
+
+    # Logs and runs
+
+    def logs(
+        self, name: str, *, follow: bool = False, tail: int | None = None, revision: str | None = None
+    ) -> Iterator[str]:
+        """See Target. Lines of all pods, merged by their time."""
+        info = self.get(name)
+        labels = {MANAGED_BY: FIELD_MANAGER, FUNCTION: name}
+        if revision is not None:
+            if revision not in {known.name for known in info.revisions}:
+                raise SpecError("revision", revision, f"one of {', '.join(known.name for known in info.revisions)}")
+            labels = {OF_REVISION: revision}
+        return iter(logs.Following(self.api, labels, tail)) if follow else logs.read(self.api, labels, tail)
+
+    def run(
+        self,
+        function: Function,
+        parameters: dict[str, Any],
+        *,
+        inputs: dict[str, str] | None = None,
+        artifact_path: str | None = None,
+        wait: bool = True,
+        on_log: Callable[[str], None] | None = None,
+    ) -> RunInfo:
+        """See Target. A function without source and image is the deployed one of its name."""
+        source = function.spec.source
+        image = function.spec.build.image
+        if not (image or source.path or source.code or source.git):
+            function, image = self._deployed(function.metadata.name)
+        image = image or image_of(function, self.settings.registry, Stages(None))
+        runs = Runs(self._within(function))
+        info = runs.start(self._rendering(function, image), parameters, inputs or {}, artifact_path)
+        if not wait:
+            return info
+        try:
+            return runs.wait(info.id, on_log)
+        except (KeyboardInterrupt, SystemExit):
+            runs.cancel(info.id)
+            raise
+
+    def _deployed(self, name: str) -> tuple[Function, str]:
+        found = self.api.find(CONFIG_MAP, record.name_of(name))
+        if found is None:
+            raise NotFound(f"no function {name!r}")
+        known = record.read(found)
+        return known.function, known.image
+
+    def runs(self, function: str | None = None) -> list[RunInfo]:
+        """See Target. The cluster keeps a finished run for a day."""
+        return Runs(self.api).list(function)
+
+    def cancel(self, run: str) -> RunInfo:
+        """See Target."""
+        return Runs(self.api).cancel(run)
+
+    def change_model(self, name: str, key: str, model: Model | None) -> ModelChange:
+        """See Target. On a cluster it is a new revision, which Knative starts beside the old one."""
+        function = self.deployed(name)
+        spec = function.spec
+        if spec.kind != "serving":
+            raise Conflict(f"{name!r} is no model server: deploy it with kind 'serving'")
+        before = next((each for each in spec.models if each.key == key), None)
+        changed = [*(each for each in spec.models if each.key != key), *([model] if model is not None else [])]
+        at_once = KnativeTarget(self.settings, replace(self.options, wait=False), sleep=self._sleep)
+        at_once.deploy(check_spec(replace(function, spec=replace(spec, models=changed))))
+        return ModelChange(before=before, stamp=time.time_ns())
+
+    def broker(self, name: str = "default") -> str:
+        """Give the URL at which a broker takes events; usually only the cluster's own pods reach it. Errors: NotFound."""
+        found = self.api.get(BROKER, name)
+        address = ((found.get("status") or {}).get("address") or {}).get("url", "")
+        if not address:
+            raise Conflict(f"broker {name!r} has no address yet: `kubectl get broker {name}` says why")
+        return str(address)
+
+    def deployed(self, name: str) -> Function:
+        """Give a deployed function's description with its image, as `promote` takes it to another target."""
+        function, image = self._deployed(name)
+        return replace(function, spec=replace(function.spec, build=replace(function.spec.build, image=image)))
+
+
+_NOT_BUILT = f"registry.invalid/not-built-yet@sha256:{'0' * 64}"
+
+
+def sentence(failed: list[Check], target: str) -> str:
+    """Say what keeps a function from being deployed."""
+    rows = "".join(
+        f"\n  {row.name}: {row.found}; needed: {row.needed}" + (f"\n    {row.fix}" if row.fix else "") for row in failed
+    )
+    return f"the target {target!r} is not ready for this; nothing was changed:{rows}"
+
+
+def commit_of(function: Function) -> str:
+    """Give the git commit of a function's source; empty where it has none or git does not know."""
+    import subprocess
+    from pathlib import Path
+
+    path = function.spec.source.path
+    if path is None:
+        return ""
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    try:
+        asked = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+        found = subprocess.run(asked, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def _deployment(name: str, service: Manifest, before: Manifest | None, stages: Stages, wanted: Rendered) -> Deployment:
+    status = service.get("status") or {}
+    old = ((before or {}).get("metadata") or {}).get("generation")
+    return Deployment(
+        name=name,
+        revision=status.get("latestReadyRevisionName", "") or status.get("latestCreatedRevisionName", ""),
+        url=with_slash(status.get("url", "")),
+        changed=old != service["metadata"].get("generation"),
+        stages=stages.done,
+        warnings=wanted.notes,
+    )
+
+
+def _before(info: FunctionInfo) -> str:
+    serving = max(info.revisions, key=lambda each: each.percent, default=None)
+    names = [each.name for each in info.revisions]
+    ready = [each.name for each in info.revisions if each.state != "failed"]
+    place_of = names.index(serving.name) if serving else 0
+    earlier = [name for name in ready if names.index(name) < place_of]
+    if not earlier:
+        raise Conflict(
+            f"{info.name!r} has no ready revision before {serving.name if serving else '?'!r} to roll back to"
+        )
+    return earlier[-1]
+
+
+def _of(found: dict[str, Objects], item: Manifest) -> Objects:
+    name = item["metadata"]["labels"][FUNCTION]
+    return found.setdefault(name, Objects(name=name))
+
+
+def _image(live: list[Manifest]) -> str:
+    for item in live:
+        if kind_of(item) == CONFIG_MAP:
+            return record.read(item).image
+    return ""

@@ -1,0 +1,10 @@
+"""Kubernetes' times as seconds since the epoch."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+
+def seconds_of(text: str | None) -> float | None:
+    """Read a time such as 2026-01-02T03:04:05Z; None for none."""
+    return datetime.fromisoformat(text).timestamp() if text else None

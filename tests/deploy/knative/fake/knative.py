@@ -1,0 +1,133 @@
+"""What Knative's and Kubernetes' controllers do with what is applied, so far as a deployer sees it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from tests.deploy.knative.fake.server import FakeCluster
+from tests.deploy.knative.fake.store import Key, Object
+
+READY = {"type": "Ready", "status": "True"}
+Outcome = Callable[[FakeCluster, Object, str], None]
+
+
+class Knative:
+    """Makes a revision and pods of each new template. `outcome` decides what becomes of it; healthy unless told."""
+
+    def __init__(self) -> None:
+        self.outcome: Outcome = healthy
+        self.replicas = 1
+
+    def __call__(self, cluster: FakeCluster, change: str, item: Object) -> None:
+        if item.get("kind") != "Service" or not str(item.get("apiVersion", "")).startswith("serving"):
+            return
+        name = item["metadata"]["name"]
+        if change == "DELETED":
+            for api, plural in (("serving.knative.dev/v1", "revisions"), ("v1", "pods")):
+                for each in cluster.store.all(api, plural, ""):
+                    if (each["metadata"].get("labels") or {}).get("serving.knative.dev/service") == name:
+                        cluster.store.delete(Key(api, plural, each["metadata"]["namespace"], each["metadata"]["name"]))
+            return
+        generation = item["metadata"]["generation"]
+        known = revisions(cluster, name, item["metadata"]["namespace"])
+        latest = known[-1] if known else None
+        if latest is None or latest["metadata"]["annotations"].get("test/template") != repr(item["spec"]["template"]):
+            self._revision(cluster, item, generation, len(known) + 1)
+        else:
+            route(cluster, name, item["metadata"]["namespace"])
+
+    def _revision(self, cluster: FakeCluster, item: Object, generation: int, number: int) -> None:
+        name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
+        revision = f"{name}-{number:05d}"
+        labels = {
+            "serving.knative.dev/service": name,
+            "serving.knative.dev/configurationGeneration": str(generation),
+        }
+        template = copy.deepcopy(item["spec"]["template"])
+        metadata = {"labels": {**template["metadata"]["labels"], **labels}}
+        metadata["annotations"] = {
+            **template["metadata"]["annotations"],
+            "test/template": repr(item["spec"]["template"]),
+        }
+        kind = {"apiVersion": "serving.knative.dev/v1", "kind": "Revision"}
+        cluster.add(
+            "serving.knative.dev/v1", "revisions", revision, namespace, **kind, metadata=metadata, spec=template["spec"]
+        )
+        update(cluster, "services", name, namespace, latestCreatedRevisionName=revision, observedGeneration=generation)
+        self.outcome(cluster, item, revision)
+
+
+def revisions(cluster: FakeCluster, name: str, namespace: str) -> list[Object]:
+    found = cluster.store.all("serving.knative.dev/v1", "revisions", namespace)
+    return sorted(
+        (each for each in found if each["metadata"]["labels"]["serving.knative.dev/service"] == name),
+        key=lambda each: str(each["metadata"]["name"]),
+    )
+
+
+def update(cluster: FakeCluster, plural: str, name: str, namespace: str = "default", **status: Any) -> None:
+    """Write a part of an object's status."""
+    api = {"services": "serving.knative.dev/v1", "revisions": "serving.knative.dev/v1", "jobs": "batch/v1"}.get(
+        plural, "v1"
+    )
+    with cluster.store.lock:
+        key = Key(api, plural, namespace, name)
+        item = cluster.store.get(key)
+        item["status"] = {**(item.get("status") or {}), **status}
+        cluster.store.put(key, item)
+
+
+def pod(cluster: FakeCluster, revision: str, number: int = 1, namespace: str = "default", **status: Any) -> str:
+    """Make a pod of a revision."""
+    found = cluster.object("serving.knative.dev/v1", "revisions", revision, namespace)
+    name = f"{revision}-deployment-{number}"
+    labels = {**found["metadata"]["labels"], "serving.knative.dev/revision": revision}
+    cluster.add("v1", "pods", name, namespace, apiVersion="v1", kind="Pod", metadata={"labels": labels}, status=status)
+    return name
+
+
+def healthy(cluster: FakeCluster, service: Object, revision: str) -> None:
+    namespace = service["metadata"]["namespace"]
+    running = [{"name": "user-container", "ready": True, "restartCount": 0, "state": {"running": {}}}]
+    name = pod(cluster, revision, 1, namespace, conditions=[READY], containerStatuses=running, phase="Running")
+    cluster.logs[name] = [("2026-01-01T00:00:00.000000001", f"hello from {revision}")]
+    update(
+        cluster, "revisions", revision, namespace, conditions=[READY, {"type": "ContainerHealthy", "status": "True"}]
+    )
+    update(cluster, "services", service["metadata"]["name"], namespace, latestReadyRevisionName=revision)
+    route(cluster, service["metadata"]["name"], namespace)
+
+
+def route(cluster: FakeCluster, name: str, namespace: str = "default") -> None:
+    """Follow `spec.traffic`, as the ingress does."""
+    service = cluster.object("serving.knative.dev/v1", "services", name, namespace)
+    latest = service["status"].get("latestReadyRevisionName")
+    traffic = [
+        {
+            "revisionName": each.get("revisionName") or latest,
+            "latestRevision": bool(each.get("latestRevision")),
+            "percent": each.get("percent", 0),
+            **(
+                {"tag": each["tag"], "url": f"http://{each['tag']}-{name}.{namespace}.example.com"}
+                if each.get("tag")
+                else {}
+            ),
+        }
+        for each in service["spec"].get("traffic") or [{"latestRevision": True, "percent": 100}]
+    ]
+    update(
+        cluster,
+        "services",
+        name,
+        namespace,
+        conditions=[
+            READY,
+            {"type": "ConfigurationsReady", "status": "True"},
+            {"type": "RoutesReady", "status": "True"},
+        ],
+        observedGeneration=service["metadata"]["generation"],
+        traffic=traffic,
+        url=f"http://{name}.{namespace}.example.com",
+    )

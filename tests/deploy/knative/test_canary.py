@@ -1,0 +1,105 @@
+"""A canary goes up by its figures, and back by them; the decision and the figures are kept."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.deploy.knative.fake.server import FakeCluster
+from tests.deploy.knative.test_target import edited
+
+from trimtab.deploy.knative.canary import Figures, Guard, figures, last, read, since, tripped
+from trimtab.deploy.knative.client.kinds import SERVICE
+from trimtab.deploy.knative.target import KnativeTarget, Options
+from trimtab.errors import Conflict
+from trimtab.runtime.limits import Limiter
+from trimtab.runtime.metrics import Metrics
+
+POD = "hello-00002-deployment-1"
+
+
+def page(good: int, bad: int = 0, seconds: float = 0.02) -> str:
+    """Give what a real replica shows after so many requests."""
+    metrics = Metrics("hello", "hello-00002")
+    for status, count in ((200, good), (500, bad)):
+        for _ in range(count):
+            metrics.observe(seconds, status)
+    return metrics.render(Limiter(0), None)
+
+
+@pytest.fixture
+def held(target: KnativeTarget) -> KnativeTarget:
+    """A second revision without traffic."""
+    target.deploy(edited(1))
+    target.options = Options(hold=True)
+    target.deploy(edited(2))
+    return target
+
+
+def shares(target: KnativeTarget) -> dict[str, int]:
+    return {revision.name: revision.percent for revision in target.get("hello").revisions}
+
+
+def test_a_revision_that_is_held_has_an_address_and_no_traffic(held: KnativeTarget) -> None:
+    assert shares(held) == {"hello-00001": 100, "hello-00002": 0}
+    assert held.get("hello").revisions[1].urls == {"canary": "http://canary-hello.default.example.com/"}
+
+
+def test_good_figures_take_it_to_all_the_traffic(held: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.metrics[POD] = [page(0), page(100), page(100), page(300)]
+    seen: list[Figures] = []
+    done = held.canary("hello", [10, 50, 100], 0.0, Guard(max_latency=1.0), seen.append)
+    assert (done.state, done.reason) == ("promoted", "")
+    assert [(each.percent, each.requests, each.error_rate) for each in seen] == [(10, 100, 0.0), (50, 200, 0.0)]
+    assert shares(held) == {"hello-00001": 0, "hello-00002": 100}
+    assert last(held.api.get(SERVICE, "hello")) == done
+
+
+def test_errors_send_the_traffic_back(held: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.metrics[POD] = [page(0), page(95, 5)]
+    done = held.canary("hello", [10, 100], 0.0, Guard())
+    assert (done.state, done.reason) == ("rolled back", "5.00% of 100 answers were 5xx; at most 1.00% may be")
+    assert shares(held) == {"hello-00001": 100, "hello-00002": 0}
+    kept = last(held.api.get(SERVICE, "hello"))
+    assert kept is not None
+    assert kept.steps == [Figures(percent=10, requests=100, error_rate=0.05, latency=0.025)]
+
+
+def test_slow_answers_send_the_traffic_back(held: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.metrics[POD] = [page(0), page(100, seconds=0.7)]
+    done = held.canary("hello", [10, 100], 0.0, Guard(max_latency=0.25))
+    assert done.reason == "99% of 100 answers took up to 1 s; at most 0.25 s may they take"
+
+
+def test_a_step_waits_until_enough_requests_have_come(held: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.metrics[POD] = [page(0), page(1, 1), page(10, 1), page(200, 1)]
+    done = held.canary("hello", [10, 100], 0.0, Guard())
+    assert (done.state, done.steps[0].requests) == ("promoted", 201)
+
+
+def test_a_decision_outlives_the_next_deployment(held: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.metrics[POD] = [page(0), page(100)]
+    done = held.canary("hello", [10, 100], 0.0, Guard())
+    held.options = Options()
+    held.deploy(edited(3))
+    assert last(held.api.get(SERVICE, "hello")) == done
+
+
+def test_without_a_revision_that_is_held_there_is_no_canary(target: KnativeTarget) -> None:
+    target.deploy(edited(1))
+    with pytest.raises(
+        Conflict, match="hello-00001 has all the traffic; `trimtab deploy --hold` leaves it where it is"
+    ):
+        target.canary("hello", [10, 100], 0.0, Guard())
+
+
+def test_a_replica_that_is_started_again_counts_from_zero() -> None:
+    assert since(read("p", page(10)), read("p", page(100)))["p/0", "code", "200"] == 10
+
+
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_figures_add_up(good: int, bad: int) -> None:
+    found = figures(read("p", page(good, bad)), 10, 0.99)
+    assert found.requests == good + bad
+    assert found.error_rate == (bad / (good + bad) if good + bad else 0)
+    assert bool(tripped(found, Guard(min_requests=1))) == (bad > 0.01 * (good + bad))

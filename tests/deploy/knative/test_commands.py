@@ -1,0 +1,204 @@
+"""The command line on a cluster: the same words and the same JSON as on this machine."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from tests.deploy.knative.conftest import IMAGE
+from tests.deploy.knative.fake.knative import Knative
+from tests.deploy.knative.fake.server import FakeCluster
+from tests.deploy.knative.test_diagnosis import SITUATIONS, replay
+
+from trimtab.cli.app import app
+from trimtab.deploy.knative.ingress import through
+from trimtab.errors import Conflict
+
+Trimtab = Callable[..., Result]
+
+
+@pytest.fixture
+def trimtab(kubeconfig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trimtab:
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    text = f"apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {{name: hello}}\nspec: {{handler: hello, build: {{image: '{IMAGE}'}}}}\n"
+    (tmp_path / "function.yaml").write_text(text)
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(app, arguments)
+
+    return run
+
+
+def test_deploy_prints_the_url(trimtab: Trimtab) -> None:
+    result = trimtab("deploy", "function.yaml", "--target", "knative", "-o", "json")
+    assert result.exit_code == 0, result.output
+    done = json.loads(result.stdout)
+    assert (done["url"], done["revision"], done["changed"]) == (
+        "http://hello.default.example.com/",
+        "hello-00001",
+        True,
+    )
+    again = trimtab("deploy", "function.yaml", "--target", "knative")
+    assert again.stdout == "hello is unchanged: hello-00001 serves http://hello.default.example.com/\n"
+
+
+def test_the_other_commands_work_as_on_this_machine(trimtab: Trimtab) -> None:
+    trimtab("deploy", "function.yaml", "--target", "knative")
+    trimtab("deploy", "function.yaml", "--target", "knative", "--max", "4")
+    here = ("--target", "knative")
+    assert [f["name"] for f in json.loads(trimtab("ls", *here, "-o", "json").stdout)] == ["hello"]
+    found = json.loads(trimtab("get", "hello", *here, "-o", "json").stdout)
+    assert (found["scale"]["max"], [r["percent"] for r in found["revisions"]]) == (4, [0, 100])
+    split = trimtab("traffic", "hello", "hello-00001=90", "latest=10", *here, "-o", "json")
+    assert [r["percent"] for r in json.loads(split.stdout)["revisions"]] == [90, 10]
+    back = trimtab("rollback", "hello", "--to", "hello-00001", *here, "-o", "json")
+    assert [r["percent"] for r in json.loads(back.stdout)["revisions"]] == [100, 0]
+    logs = trimtab("logs", "hello", *here, "--raw").stdout
+    assert logs.splitlines() == ["hello from hello-00001", "hello from hello-00002"]
+    assert trimtab("delete", "hello", "--yes", *here).stdout == "hello is deleted\n"
+    gone = trimtab("get", "hello", *here)
+    assert (gone.exit_code, gone.stderr) == (3, "error: no function 'hello': none is deployed\n")
+
+
+def test_preflight_prints_a_table_and_fails_when_a_check_does(trimtab: Trimtab, cluster: FakeCluster) -> None:
+    result = trimtab("preflight", "function.yaml")
+    assert result.exit_code == 0, result.output
+    assert "CHECK" in result.stdout
+    cluster.groups.remove("serving.knative.dev/v1")
+    result = trimtab("preflight", "-o", "json")
+    assert result.exit_code == 1
+    (row,) = [row for row in json.loads(result.stdout) if not row["ok"]]
+    assert (row["name"], row["found"]) == ("knative", "not there")
+
+
+def test_a_preflight_that_fails_ends_a_deployment_with_what_to_do(trimtab: Trimtab, cluster: FakeCluster) -> None:
+    cluster.groups.remove("serving.knative.dev/v1")
+    result = trimtab("deploy", "function.yaml", "--target", "knative")
+    assert result.exit_code == 6
+    assert "the target 'knative' is not ready for this; nothing was changed:\n  knative: not there" in result.stderr
+    assert cluster.writes == []
+
+
+def test_a_revision_that_crashes_ends_with_the_sentence_and_what_serves(trimtab: Trimtab, knative: Knative) -> None:
+    trimtab("deploy", "function.yaml", "--target", "knative")
+    knative.outcome = replay(SITUATIONS["crash at start"])
+    result = trimtab("deploy", "function.yaml", "--target", "knative", "--max", "2")
+    assert result.exit_code == 6
+    assert "ModuleNotFoundError: No module named 'panda'" in result.stderr
+    assert "Serving: hello-00001 (100%)." in result.stderr
+
+
+def test_diff_shows_fields(trimtab: Trimtab) -> None:
+    trimtab("deploy", "function.yaml", "--target", "knative")
+    same = trimtab("diff", "function.yaml")
+    assert (same.exit_code, same.stderr) == (0, "No differences.\n")
+    result = trimtab("diff", "function.yaml", "--max", "7", "-o", "json")
+    assert result.exit_code == 1
+    rows = {row["field"]: row["desired"] for row in json.loads(result.stdout)}
+    assert rows['spec.template.metadata.annotations["autoscaling.knative.dev/max-scale"]'] == "7"
+
+
+def test_the_same_image_goes_from_one_target_to_the_next(
+    trimtab: Trimtab, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "targets.yaml").write_text("targets: {production: {context: other}}")
+    cluster.add("v1", "namespaces", "shop", "")
+    trimtab("deploy", "function.yaml", "--target", "knative")
+    result = trimtab("deploy", "hello", "--from", "knative", "--target", "production")
+    assert result.exit_code == 0, result.output
+    there = cluster.object("serving.knative.dev/v1", "services", "hello", "shop")
+    assert there["spec"]["template"]["spec"]["containers"][0]["image"] == IMAGE
+
+
+def test_options_for_clusters_are_refused_here(trimtab: Trimtab) -> None:
+    result = trimtab("deploy", "function.yaml", "--no-wait")
+    assert result.exit_code == 2
+    assert (
+        "--no-wait, --wait-timeout, --force-conflicts and --hold are for clusters: add --target NAME" in result.stderr
+    )
+
+
+def test_a_target_that_is_not_there(trimtab: Trimtab) -> None:
+    result = trimtab("ls", "--target", "nope")
+    assert result.exit_code == 2
+    assert "'nope' is not one of local, knative; $TRIMTAB_HOME/targets.yaml names more" in result.stderr
+
+
+def test_export_goes_to_the_targets_namespace(trimtab: Trimtab, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "targets.yaml").write_text("targets: {shop: {namespace: shop}}")
+    assert "namespace: shop" in trimtab("export", "function.yaml", "--target", "shop").stdout
+
+
+class Ingress(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = json.dumps({"host": self.headers.get_all("host"), "path": self.path}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_domain_that_does_not_resolve_is_reached_through_the_ingress(trimtab: Trimtab) -> None:
+    trimtab("deploy", "function.yaml", "--target", "knative")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Ingress)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = f"127.0.0.1:{server.server_port}"
+        result = trimtab("invoke", "hello", "--target", "knative", "--ingress", address, "--path", "/x?a=1")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert json.loads(result.stdout) == {"host": ["hello.default.example.com"], "path": "/x?a=1"}
+
+
+def test_the_load_balancer_is_found_by_itself(trimtab: Trimtab, cluster: FakeCluster) -> None:
+    from trimtab.deploy.knative.client.api import Api
+    from trimtab.deploy.knative.client.connect import connect
+    from trimtab.deploy.knative.ingress import load_balancer
+
+    assert load_balancer(Api(connect())) == ""
+    status = {"loadBalancer": {"ingress": [{"ip": "10.1.2.3"}]}}
+    cluster.add("v1", "services", "kourier", "kourier-system", status=status)
+    assert load_balancer(Api(connect())) == "10.1.2.3"
+
+
+def test_how_a_url_is_reached() -> None:
+    url = "http://hello.default.nowhere.invalid/"
+    assert through("http://localhost/", "", str) == ("http://localhost/", {})
+    assert through(url, "10.0.0.1:80", str) == ("http://10.0.0.1:80/", {"host": "hello.default.nowhere.invalid"})
+    assert through(url, "", lambda: "10.0.0.2") == ("http://10.0.0.2/", {"host": "hello.default.nowhere.invalid"})
+    with pytest.raises(Conflict, match="does not resolve here, and no load balancer was found: give --ingress ADDR"):
+        through(url, "", str)
+    with pytest.raises(Conflict, match="an ingress by its address is for http"):
+        through("https://hello.default.nowhere.invalid/", "10.0.0.1", str)
+
+
+def test_a_canary_is_held_back_and_then_promoted(
+    trimtab: Trimtab, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trimtab.deploy.knative.canary.Canary._watch", lambda *_: "")
+    trimtab("deploy", "function.yaml", "--target", "knative")
+    held = trimtab("deploy", "function.yaml", "--target", "knative", "--max", "2", "--hold")
+    assert held.exit_code == 0, held.output
+    done = trimtab("canary", "hello", "--steps", "10,100", "--every", "1s", "-o", "json")
+    assert json.loads(done.stdout)["state"] == "promoted"
+    assert "hello-00002 has all the traffic" in trimtab("canary", "hello").stderr
+
+
+def test_steps_that_cannot_be_are_refused(trimtab: Trimtab) -> None:
+    result = trimtab("canary", "hello", "--steps", "50,10")
+    assert result.exit_code == 2
+    assert "'50,10' is not a list of percents that grow, such as 10,50,100" in result.stderr

@@ -1,0 +1,60 @@
+"""From source to a revision: the image is built, pushed to a real registry, and deployed by digest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.builder.image.conftest import HELLO, home, server, tiny, warm
+from tests.builder.image.servers import Registry
+from tests.deploy.knative.fake.server import FakeCluster
+
+from trimtab.deploy.abc import Stage
+from trimtab.deploy.knative.target import KnativeTarget
+from trimtab.deploy.named import ClusterSettings
+from trimtab.errors import PreflightFailed
+from trimtab.spec import Build, Function, FunctionSpec, Metadata, Source
+
+__all__ = ["home", "server", "tiny", "warm"]
+SERVING = "serving.knative.dev/v1"
+
+
+@pytest.fixture
+def place(kubeconfig: Path, server: Registry) -> KnativeTarget:
+    settings = ClusterSettings(kubeconfig=str(kubeconfig), registry=f"{server.host}/team")
+    return KnativeTarget(settings, sleep=lambda _: None)
+
+
+def source(tiny: str, code: str = HELLO, name: str = "built") -> Function:
+    spec = FunctionSpec(handler="handler", source=Source(code=code), build=Build(base_image=tiny))
+    return Function(metadata=Metadata(name=name), spec=spec)
+
+
+@pytest.mark.usefixtures("home")
+def test_a_source_becomes_an_image_by_digest(
+    place: KnativeTarget, cluster: FakeCluster, server: Registry, tiny: str
+) -> None:
+    stages: list[Stage] = []
+    done = place.deploy(source(tiny), progress=stages.append)
+    assert done.revision == "built-00001"
+    names = [stage.name for stage in stages]
+    assert names[-6:] == ["send", "preflight", "apply", "revision", "pods", "route"]
+    image = cluster.object(SERVING, "services", "built")["spec"]["template"]["spec"]["containers"][0]["image"]
+    repository, _, digest = image.partition("@")
+    assert repository.startswith(f"{server.host}/team/built")
+    manifest = server.manifest("team/built", digest)
+    assert "layers" in manifest or "manifests" in manifest
+    assert not place.deploy(source(tiny)).changed
+    assert place.deploy(source(tiny, HELLO + "\n")).revision == "built-00002"
+
+
+@pytest.mark.usefixtures("home")
+def test_nothing_is_pushed_when_preflight_fails(
+    place: KnativeTarget, cluster: FakeCluster, server: Registry, tiny: str
+) -> None:
+    cluster.groups.remove(SERVING)
+    with pytest.raises(PreflightFailed, match="nothing was changed"):
+        place.deploy(source(tiny, name="unbuilt"))
+    assert server.tags("team/unbuilt") == []
+    assert "team/unbuilt" not in json.loads(server.get("/v2/_catalog")[1])["repositories"]

@@ -1,0 +1,190 @@
+"""What a function becomes on a cluster: golden files, and the published schemas of Knative and Kubernetes.
+
+`TRIMTAB_UPDATE_GOLDEN=1` writes the golden files anew; review the difference like code.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.deploy.knative.specs import SPECS, function
+
+from trimtab.deploy.knative.manifests import Rendered, Rendering, render
+from trimtab.deploy.knative.manifests.cron import fields
+from trimtab.deploy.knative.manifests.delivery import iso
+from trimtab.deploy.knative.manifests.job import job
+from trimtab.deploy.knative.manifests.names import child
+from trimtab.errors import SpecError
+from trimtab.spec import loads
+from trimtab.spec.document import to_yaml
+
+GOLDEN = Path(__file__).parent / "golden"
+IMAGE = "registry.example.com/shop/hello@sha256:" + "ab" * 32
+
+
+def rendered(name: str, **more: Any) -> Rendered:
+    return render(Rendering(function=function(name), image=IMAGE, namespace="shop", commit="c0ffee", **more))
+
+
+def models() -> dict[tuple[str, str], Any]:
+    """The published schemas, as typed models made from the CRDs and from Kubernetes' own OpenAPI description."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the models, about their own fields
+        from cloudcoil.models.knative_eventing.eventing import v1 as eventing
+        from cloudcoil.models.knative_eventing.sinks import v1alpha1 as sinks
+        from cloudcoil.models.knative_eventing.sources import v1 as sources
+        from cloudcoil.models.knative_serving.serving import v1 as serving
+        from cloudcoil.models.kubernetes.apps import v1 as apps
+        from cloudcoil.models.kubernetes.batch import v1 as batch
+    return {
+        ("serving.knative.dev/v1", "Service"): serving.Service,
+        ("eventing.knative.dev/v1", "Trigger"): eventing.Trigger,
+        ("sources.knative.dev/v1", "PingSource"): sources.PingSource,
+        ("sources.knative.dev/v1", "SinkBinding"): sources.SinkBinding,
+        ("sinks.knative.dev/v1alpha1", "JobSink"): sinks.JobSink,
+        ("sources.knative.dev/v1", "ContainerSource"): sources.ContainerSource,
+        ("apps/v1", "Deployment"): apps.Deployment,
+        ("batch/v1", "CronJob"): batch.CronJob,
+        ("batch/v1", "Job"): batch.Job,
+    }
+
+
+def check_schema(known: dict[tuple[str, str], Any], manifest: Any) -> None:
+    """Read an object strictly and write it again: what the schema does not know would be missing then."""
+    manifest = copy.deepcopy(manifest)
+    if manifest["kind"] == "Trigger":  # the CRD does not name it, and keeps fields that it does not name
+        manifest["spec"]["delivery"].pop("timeout", None)
+    model = known[manifest["apiVersion"], manifest["kind"]].model_validate_json(json.dumps(manifest), strict=True)
+    assert model.model_dump(mode="json", by_alias=True, exclude_unset=True) == manifest
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_function_is_rendered_as_reviewed(name: str) -> None:
+    found = rendered(name)
+    text = "".join(f"# {note}\n" for note in found.notes) + "---\n".join(map(to_yaml, found.objects))
+    path = GOLDEN / f"{name}.yaml"
+    if os.environ.get("TRIMTAB_UPDATE_GOLDEN") == "1":
+        path.write_text(text, "utf-8")
+    assert text == path.read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_every_object_fits_the_published_schema_and_has_no_field_that_is_not_in_it(name: str) -> None:
+    known = models()
+    for manifest in rendered(name).objects:
+        check_schema(known, manifest)
+
+
+def test_a_run_fits_the_published_schema() -> None:
+    rendering = Rendering(function=function("job"), image=IMAGE, namespace="shop")
+    manifest = job(rendering, "abc123", {"depth": 5}, {"rows": "store://datasets/shop/rows"})
+    check_schema(models(), manifest)
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    values = {each["name"]: each["value"] for each in container["env"]}
+    assert values["TRIMTAB_PARAMETERS"] == '{"depth":5}'
+    assert values["TRIMTAB_RUN"] == "abc123"
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_every_container_meets_the_restricted_pod_security_standard(name: str) -> None:
+    for container in containers(rendered(name).objects):
+        rights = container["securityContext"]
+        assert rights["runAsNonRoot"] is True
+        assert rights["allowPrivilegeEscalation"] is False
+        assert rights["capabilities"] == {"drop": ["ALL"]}
+        assert rights["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert "@sha256:" in container["image"]
+
+
+def containers(found: Any) -> list[dict[str, Any]]:
+    if isinstance(found, dict):
+        here = found["containers"] if isinstance(found.get("containers"), list) else []
+        return [*here, *(each for value in found.values() for each in containers(value))]
+    return [each for item in found for each in containers(item)] if isinstance(found, list) else []
+
+
+def test_the_same_function_gives_the_same_objects_wherever_its_code_lies() -> None:
+    one, two = function("plain"), function("plain")
+    two.spec.source.path = "/somewhere/else/hello.py"
+    assert [render(Rendering(function=each, image=IMAGE, namespace="shop")) for each in (one, two)] == [
+        render(Rendering(function=one, image=IMAGE, namespace="shop"))
+    ] * 2
+
+
+def test_a_cluster_without_job_sinks_gets_none() -> None:
+    kinds = [manifest["kind"] for manifest in rendered("job", job_sink=False).objects]
+    assert "JobSink" not in kinds
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("@hourly", "0 * * * *"),
+        ("@every 10s", "*/10 * * * * *"),
+        ("@every 1s", "* * * * * *"),
+        ("@every 15m", "*/15 * * * *"),
+        ("@every 60s", "* * * * *"),
+        ("@every 6h", "0 */6 * * *"),
+        ("5 4 * * 1-5", "5 4 * * 1-5"),
+    ],
+)
+def test_a_schedule_is_written_in_fields(schedule: str, expected: str) -> None:
+    assert fields(schedule, "schedule") == expected
+
+
+@pytest.mark.parametrize("schedule", ["@every 7m", "@every 90s", "@every 36h", "@every 1.5s"])
+def test_an_interval_that_no_fields_can_say_is_refused(schedule: str) -> None:
+    with pytest.raises(SpecError, match=r"schedule: found '@every .*', allowed: an interval that divides the minute"):
+        fields(schedule, "schedule")
+
+
+def test_a_job_that_is_to_start_by_the_second_is_refused() -> None:
+    found = function("job")
+    found.spec.triggers[0].schedule = "@every 10s"  # type: ignore[union-attr]
+    with pytest.raises(SpecError, match=r"spec\.triggers\[0\]\.schedule: found '@every 10s', allowed: whole minutes"):
+        render(Rendering(function=found, image=IMAGE, namespace="shop"))
+
+
+@pytest.mark.parametrize(
+    ("duration", "expected"), [("200ms", "PT0.2S"), ("1s", "PT1S"), ("5m", "PT5M"), ("90s", "PT90S"), ("0s", "PT0S")]
+)
+def test_durations_are_written_as_iso_8601_has_them(duration: str, expected: str) -> None:
+    assert iso(duration) == expected
+
+
+def test_a_name_that_is_too_long_is_cut_and_stays_its_own() -> None:
+    one, two = child("f" * 40, "t" * 40), child("f" * 40, "t" * 39 + "u")
+    assert len(one) == 63
+    assert one != two
+    assert child("a", "b") == "a-b"
+
+
+def test_a_stream_of_this_machine_is_refused() -> None:
+    wanted = loads(
+        "apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {name: a}\n"
+        "spec: {handler: a, triggers: [{kind: stream, name: s, url: 'local:orders'}]}"
+    )
+    with pytest.raises(
+        SpecError, match=r"spec.triggers\[0\].url: found 'local:orders', allowed: a stream that the cluster reaches"
+    ):
+        render(Rendering(function=wanted, image=IMAGE, namespace="shop"))
+
+
+def test_a_streams_password_stays_a_name_that_the_consumer_reads() -> None:
+    (consumer,) = [item for item in rendered("streamed").objects if item["kind"] == "ContainerSource"]
+    container = consumer["spec"]["template"]["spec"]["containers"][0]
+    assert container["args"][0] == "redis://:$$(PASSWORD)@redis:6379/0?stream=orders"
+    assert container["env"][0]["valueFrom"] == {"secretKeyRef": {"name": "redis", "key": "password"}}
+
+
+def test_what_a_stream_is_otherwise_on_a_cluster_is_said() -> None:
+    assert rendered("streamed").notes == [
+        "trigger 'orders': 1 process consumes all the time; nothing scales them by lag, and not to zero",
+        "trigger 'many': 3 processes consume all the time; nothing scales them by lag, and not to zero",
+    ]

@@ -1,0 +1,227 @@
+"""Before anything changes: every reason is told with what to do, and nothing is changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.deploy.knative.conftest import IMAGE
+from tests.deploy.knative.fake.server import FakeCluster, Fault
+from tests.deploy.knative.fake.store import Object, Refusal
+from tests.deploy.knative.test_target import function
+
+from trimtab.deploy.knative.manifests import Rendering, render
+from trimtab.deploy.knative.preflight.checks import check, version
+from trimtab.deploy.knative.preflight.facts import Check, Facts
+from trimtab.deploy.knative.target import KnativeTarget
+from trimtab.deploy.named import ClusterSettings
+from trimtab.errors import PreflightFailed
+from trimtab.spec import Function
+
+
+def failed(target: KnativeTarget, function: Function) -> dict[str, Check]:
+    with pytest.raises(PreflightFailed, match="nothing was changed") as caught:
+        target.deploy(function)
+    return {row.name: row for row in caught.value.checks}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_changed(cluster: FakeCluster, request: pytest.FixtureRequest) -> object:
+    yield
+    if "deploys" not in request.node.name:
+        assert cluster.writes == []
+
+
+def test_a_cluster_that_has_all_is_a_table_without_a_fix(target: KnativeTarget) -> None:
+    rows = target.preflight(function("triggers: [{kind: event, name: a}]"))
+    assert all(row.ok for row in rows)
+    assert {row.name: row.found for row in rows} == {
+        "api": target.api.host,
+        "kubernetes": "v1.32.1",
+        "knative": "1.19.0",
+        "namespace": "default: there",
+        "permissions": "34 of 34 granted",
+        "broker": "default: there",
+        "dry run": "3 objects accepted",
+    }
+
+
+def test_an_api_that_does_not_answer(tmp_path: Path) -> None:
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "x",
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+        "clusters": [{"name": "x", "cluster": {"server": "http://127.0.0.1:9"}}],
+        "users": [{"name": "x", "user": {}}],
+    }
+    path = tmp_path / "config"
+    path.write_text(yaml.safe_dump(config))
+    row = failed(KnativeTarget(ClusterSettings(kubeconfig=str(path)), sleep=lambda _: None), function())["api"]
+    assert row.found.startswith("http://127.0.0.1:9 does not answer")
+    assert "start the cluster, the VPN or the tunnel" in row.fix
+
+
+def test_credentials_that_have_expired(target: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.token = "another"
+    row = failed(target, function())["credentials"]
+    assert "does not accept the credentials (401)" in row.found
+    assert "log in to the cluster again" in row.fix
+
+
+def test_no_knative(target: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.groups.remove("serving.knative.dev/v1")
+    row = failed(target, function())["knative"]
+    assert (row.found, row.fix) == ("not there", "install Knative Serving: https://knative.dev/docs/install/")
+
+
+def test_no_eventing_where_a_trigger_needs_it(target: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.groups.remove("eventing.knative.dev/v1")
+    row = failed(target, function("triggers: [{kind: event, name: a}]"))["eventing"]
+    assert (row.found, row.needed) == ("not there", "eventing.knative.dev/v1")
+
+
+def test_no_jobsink_where_an_event_starts_a_job(target: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.groups.remove("sinks.knative.dev/v1alpha1")
+    row = failed(target, function("kind: job, triggers: [{kind: event, name: a}]"))["jobsink"]
+    assert "install Knative Eventing 1.15 or newer" in row.fix
+
+
+def test_a_knative_that_is_too_old(target: KnativeTarget, cluster: FakeCluster) -> None:
+    labels = {"app.kubernetes.io/version": "1.8.0"}
+    cluster.add("apps/v1", "deployments", "controller", "knative-serving", metadata={"labels": labels})
+    row = failed(target, function())["knative"]
+    assert (row.found, row.needed) == ("1.8.0", "serving.knative.dev/v1, 1.15 or newer")
+
+
+def test_a_kubernetes_that_is_too_old(target: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.kubernetes = "v1.22.3"
+    assert failed(target, function())["kubernetes"].needed == "1.28 or newer"
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "found", "fix"),
+    [
+        ("create", "services", "no create on services.serving.knative.dev", "--resource=services.serving.knative.dev"),
+        ("delete", "configmaps", "no delete on configmaps", "--verb=delete --resource=configmaps "),
+        ("get", "pods/log", "no get on pods/log", "--resource=pods/log "),
+    ],
+)
+def test_a_permission_that_is_missing_is_named_by_verb_and_resource(
+    target: KnativeTarget, cluster: FakeCluster, verb: str, resource: str, found: str, fix: str
+) -> None:
+    cluster.forbidden.add((verb, resource))
+    row = failed(target, function())["permission"]
+    assert row.found == found
+    assert fix in row.fix
+
+
+FLAGS = {
+    "kubernetes.podspec-nodeselector": "scheduling: {nodeSelector: {disk: ssd}}",
+    "kubernetes.podspec-affinity": "scheduling: {affinity: {nodeAffinity: {}}}",
+    "kubernetes.podspec-tolerations": "scheduling: {tolerations: [{key: gpu, operator: Exists}]}",
+    "kubernetes.podspec-priorityclassname": "scheduling: {priorityClass: high}",
+    "kubernetes.podspec-persistent-volume-claim": "volumes: [{name: a, mountPath: /a, readOnly: true, source: {persistentVolumeClaim: a}}]",
+    "kubernetes.podspec-persistent-volume-write": "volumes: [{name: a, mountPath: /a, source: {persistentVolumeClaim: a}}]",
+    "kubernetes.podspec-volumes-hostpath": "volumes: [{name: a, mountPath: /a, source: {hostPath: /a}}]",
+}
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_feature_flag_that_is_off_comes_with_its_patch(
+    target: KnativeTarget, cluster: FakeCluster, flag: str
+) -> None:
+    on = {"kubernetes.podspec-persistent-volume-claim": "enabled"} if flag.endswith("write") else {}
+    cluster.add("v1", "configmaps", "config-features", "knative-serving", data=on)
+    row = failed(target, function(FLAGS[flag]))["feature"]
+    assert row.found == f"{flag}: disabled"
+    patch = f"""kubectl patch configmap config-features -n knative-serving --type merge -p '{{"data":{{"{flag}":"enabled"}}}}'"""
+    assert row.fix == patch
+
+
+def test_flags_that_are_allowed_do_but_not_for_volumes(target: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.add("v1", "configmaps", "config-features", "knative-serving", data=dict.fromkeys(FLAGS, "allowed"))
+    rows = target.preflight(function(FLAGS["kubernetes.podspec-tolerations"]))
+    assert [row.ok for row in rows if row.name == "feature"] == [True]
+    claim = target.preflight(function(FLAGS["kubernetes.podspec-persistent-volume-claim"]))
+    assert [(row.found, row.ok) for row in claim if row.name == "feature"] == [
+        ("kubernetes.podspec-persistent-volume-claim: allowed", False)
+    ]
+
+
+def test_an_emptydir_that_was_turned_off(target: KnativeTarget, cluster: FakeCluster) -> None:
+    off = {"kubernetes.podspec-volumes-emptydir": "disabled"}
+    cluster.add("v1", "configmaps", "config-features", "knative-serving", data=off)
+    wanted = function("volumes: [{name: a, mountPath: /a, source: {emptyDir: true}}]")
+    assert failed(target, wanted)["feature"].found == "kubernetes.podspec-volumes-emptydir: disabled"
+
+
+def test_a_namespace_that_is_not_there(kubeconfig: Path) -> None:
+    target = KnativeTarget(ClusterSettings(kubeconfig=str(kubeconfig), namespace="nowhere"), sleep=lambda _: None)
+    row = failed(target, function())["namespace"]
+    assert (row.found, row.fix) == ("nowhere: not there", "kubectl create namespace nowhere")
+
+
+def test_a_quota_that_has_no_room(target: KnativeTarget, cluster: FakeCluster) -> None:
+    status = {"hard": {"requests.memory": "1Gi", "pods": "10"}, "used": {"requests.memory": "600Mi", "pods": "2"}}
+    cluster.add("v1", "resourcequotas", "small", status=status)
+    row = failed(target, function("resources: {requests: {memory: 512Mi}}"))["quota"]
+    assert row.found == "small: requests.memory used 600Mi of 1Gi"
+    assert "raise the quota" in row.fix
+
+
+def test_a_webhook_that_refuses_the_dry_run(target: KnativeTarget, cluster: FakeCluster) -> None:
+    def rule(item: Object) -> Refusal | None:
+        if item.get("kind") != "Service":
+            return None
+        said = 'admission webhook "validation.webhook.serving.knative.dev" denied the request: validation failed: expected 0 <= 5000 <= 1000: spec.template.spec.containerConcurrency'
+        return Refusal(400, "BadRequest", said)
+
+    cluster.refuse.append(rule)
+    row = failed(target, function())["dry run"]
+    assert row.found.startswith(
+        "Service hello: webhook validation.webhook.serving.knative.dev: validation failed: expected"
+    )
+
+
+def test_a_name_that_somebody_else_has(target: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.add(
+        "serving.knative.dev/v1", "services", "hello", metadata={"labels": {"app.kubernetes.io/managed-by": "Helm"}}
+    )
+    row = failed(target, function())["name"]
+    assert row.found == "Service hello is there already, managed by Helm"
+    assert row.fix == "rename the function, or delete the other"
+
+
+def test_a_name_of_another_project(target: KnativeTarget, cluster: FakeCluster) -> None:
+    ours = {"app.kubernetes.io/managed-by": "trimtab", "trimtab.dev/function": "hello", "trimtab.dev/project": "shop"}
+    cluster.add("serving.knative.dev/v1", "services", "hello", metadata={"labels": ours})
+    assert (
+        failed(target, function())["name"].found == "Service hello is there already, function 'hello' of project 'shop'"
+    )
+
+
+def test_a_broker_that_is_not_there(target: KnativeTarget) -> None:
+    row = failed(target, function("triggers: [{kind: event, name: a, broker: other}]"))["broker"]
+    assert (row.found, row.fix) == ("other: not there", "kn broker create other -n default")
+
+
+def test_what_may_not_be_read_does_not_fail_and_deploys(target: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.faults += [
+        Fault("GET", "/namespaces/knative-serving/", 403, times=100),
+        Fault("GET", "/resourcequotas", 403, times=9),
+    ]
+    cluster.faults += [Fault("GET", "/api/v1/namespaces/default$", 403, times=9)]
+    assert target.deploy(function()).url
+
+
+def test_the_checks_are_pure() -> None:
+    objects = render(Rendering(function=function(), image=IMAGE, namespace="default")).objects
+    rows = check(Facts(host="h", namespace="default", error="no route to host"), objects)
+    assert [(row.name, row.ok) for row in rows] == [("api", False)]
+
+
+@pytest.mark.parametrize(("text", "found"), [("v1.32.1-eks-1", (1, 32)), ("1.8", (1, 8)), ("devel", None)])
+def test_versions_are_read(text: str, found: tuple[int, int] | None) -> None:
+    assert version(text) == found

@@ -1,0 +1,165 @@
+"""Runs of jobs as Kubernetes Jobs: started, followed, read back, cancelled."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.deploy.knative.fake.server import FakeCluster
+from tests.deploy.knative.fake.store import Key, Object
+from tests.deploy.knative.test_target import function
+
+from trimtab.deploy.knative.target import KnativeTarget
+from trimtab.errors import NotFound
+from trimtab.spec import Function, FunctionSpec, Metadata
+
+TIME = "2026-01-01T00:00:0"
+
+
+class Jobs:
+    """Kubernetes' Job controller and kubelet: makes a pod that says some lines, and ends as told."""
+
+    def __init__(self) -> None:
+        self.code: int | None = 0
+        self.message = json.dumps({"trimtab.dev/result": {"results": {"accuracy": 0.9}, "error": None}})
+        self.reason = "Completed"
+
+    def __call__(self, cluster: FakeCluster, change: str, item: Object) -> None:
+        if item.get("kind") != "Job" or change == "DELETED":
+            return
+        name = item["metadata"]["name"]
+        if item["spec"].get("suspend"):
+            return
+        pod = f"{name}-x"
+        ended = {"exitCode": self.code, "reason": self.reason, "message": self.message, "finishedAt": f"{TIME}9Z"}
+        state: dict[str, Any] = {"running": {}} if self.code is None else {"terminated": ended}
+        status = {"phase": "Running", "containerStatuses": [{"name": "user-container", "state": state}]}
+        cluster.logs[pod] = [(f"{TIME}1.0", "training"), (f"{TIME}2.0", self.message)]
+        labels = {**item["spec"]["template"]["metadata"]["labels"], "job-name": name}
+        cluster.add("v1", "pods", pod, metadata={"labels": labels}, status=status)
+        if self.code is None:
+            return
+        condition = {"type": "Complete" if self.code == 0 else "Failed", "status": "True", "message": "Job has failed"}
+        with cluster.store.lock:
+            key = Key("batch/v1", "jobs", "default", name)
+            job = cluster.store.get(key)
+            job["status"] = {"startTime": f"{TIME}1Z", "conditions": [condition]}
+            cluster.store.put(key, job)
+
+
+@pytest.fixture
+def jobs(cluster: FakeCluster) -> Jobs:
+    made = Jobs()
+    cluster.controllers.append(made)
+    return made
+
+
+def job() -> Function:
+    return function("kind: job, parameters: {depth: 1}", name="train")
+
+
+@pytest.mark.usefixtures("jobs")
+def test_a_run_gives_its_results_and_its_log(target: KnativeTarget) -> None:
+    lines: list[str] = []
+    info = target.run(job(), {"depth": 3}, on_log=lines.append)
+    assert (info.state, info.exit_code, info.results) == ("succeeded", 0, {"accuracy": 0.9})
+    assert (info.function, info.parameters) == ("train", {"depth": 3})
+    assert lines == ["training"]
+    assert [each.id for each in target.runs("train")] == [info.id]
+    assert target.runs("other") == []
+
+
+def test_the_job_says_what_to_do(target: KnativeTarget, cluster: FakeCluster, jobs: Jobs) -> None:
+    info = target.run(job(), {"depth": 3}, inputs={"data": "s3://b/x"}, artifact_path="s3://b/a", wait=False)
+    assert info.state in ("pending", "succeeded")
+    (name,) = cluster.names("batch/v1", "jobs")
+    container = cluster.object("batch/v1", "jobs", name)["spec"]["template"]["spec"]["containers"][0]
+    environ = {each["name"]: each["value"] for each in container["env"]}
+    assert environ["TRIMTAB_PARAMETERS"] == '{"depth":3}'
+    assert environ["TRIMTAB_INPUTS"] == '{"data":"s3://b/x"}'
+    assert (environ["TRIMTAB_KIND"], environ["TRIMTAB_RUN"]) == ("job", info.id)
+    assert environ["TRIMTAB_ARTIFACT_PATH"] == "s3://b/a"
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "error"),
+    [
+        ("Error", json.dumps({"trimtab.dev/result": {"error": "ValueError: no", "results": {}}}), "ValueError: no"),
+        ("OOMKilled", "", "out of memory: raise spec.resources.limits.memory"),
+        ("Error", "Traceback\nImportError: x", "ended with exit code 1: ImportError: x"),
+    ],
+)
+def test_a_run_that_fails_says_why(target: KnativeTarget, jobs: Jobs, reason: str, message: str, error: str) -> None:
+    jobs.code, jobs.reason, jobs.message = 1, reason, message
+    info = target.run(job(), {})
+    assert (info.state, info.error) == ("failed", error)
+
+
+def test_results_that_are_too_long_for_the_message_are_read_from_the_log(
+    target: KnativeTarget, cluster: FakeCluster, jobs: Jobs
+) -> None:
+    jobs.code = None
+    info = target.run(job(), {}, wait=False)
+    pod = next(name for name in cluster.names("v1", "pods"))
+    long = json.dumps({"trimtab.dev/result": {"results": {"text": "x" * 9000}, "error": None}})
+    cluster.logs[pod] = [(f"{TIME}1.0", long)]
+    short = json.dumps({"trimtab.dev/result": {"in_log": True, "error": None}})
+    key = Key("v1", "pods", "default", pod)
+    found = cluster.store.get(key)
+    found["status"]["containerStatuses"][0]["state"] = {"terminated": {"exitCode": 0, "message": short}}
+    cluster.store.put(key, found)
+    assert len(target.runs()[0].results["text"]) == 9000
+    assert target.runs()[0].id == info.id
+
+
+def test_a_run_is_cancelled_and_stays_in_the_history(target: KnativeTarget, cluster: FakeCluster, jobs: Jobs) -> None:
+    jobs.code = None
+    info = target.run(job(), {}, wait=False)
+    assert target.runs()[0].state == "running"
+    assert target.cancel(info.id).state == "cancelled"
+    assert target.runs()[0].state == "cancelled"
+    (name,) = cluster.names("batch/v1", "jobs")
+    assert cluster.object("batch/v1", "jobs", name)["spec"]["suspend"] is True
+    with pytest.raises(NotFound, match="no run 'nope'; `trimtab runs` lists them"):
+        target.cancel("nope")
+
+
+@pytest.mark.usefixtures("jobs")
+def test_a_deployed_job_is_run_by_its_name(target: KnativeTarget) -> None:
+    target.deploy(job())
+    assert target.get("train").kind == "job"
+    named = Function(metadata=Metadata(name="train"), spec=FunctionSpec(kind="job"))
+    assert target.run(named, {}).parameters == {"depth": 1}
+    with pytest.raises(NotFound, match="no function 'other'"):
+        target.run(Function(metadata=Metadata(name="other"), spec=FunctionSpec(kind="job")), {})
+
+
+@pytest.mark.usefixtures("jobs")
+def test_deleting_a_job_takes_its_runs(target: KnativeTarget, cluster: FakeCluster) -> None:
+    target.deploy(job())
+    target.run(job(), {})
+    target.delete("train")
+    assert cluster.names("batch/v1", "jobs") == []
+
+
+@pytest.mark.usefixtures("jobs")
+def test_what_a_jobsink_started_is_in_the_history_and_a_posted_tick_is_not(
+    target: KnativeTarget, cluster: FakeCluster
+) -> None:
+    labels = {"app.kubernetes.io/managed-by": "trimtab", "trimtab.dev/function": "train"}
+    for name, container in (("train-0ab", "user-container"), ("train-tick", "tick")):
+        spec = {"template": {"spec": {"containers": [{"name": container}]}}}
+        cluster.add("batch/v1", "jobs", name, metadata={"labels": labels}, spec=spec)
+    assert [each.id for each in target.runs("train")] == ["train-0ab"]
+
+
+def test_ctrl_c_cancels_the_run(target: KnativeTarget, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    jobs.code = None
+    monkeypatch.setattr("trimtab.deploy.knative.runs.Runs.wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        target.run(job(), {})
+    assert target.runs()[0].state == "cancelled"

@@ -1,0 +1,248 @@
+"""The Knative target against an API over HTTP: deploy, describe, change, prune, delete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from tests.deploy.knative.conftest import IMAGE
+from tests.deploy.knative.fake.knative import Knative
+from tests.deploy.knative.fake.server import FakeCluster
+
+from trimtab.deploy.abc import Stage
+from trimtab.deploy.knative.client.failures import FieldConflict
+from trimtab.deploy.knative.target import KnativeTarget, Options
+from trimtab.errors import Conflict, NotFound, PreflightFailed, SpecError
+from trimtab.spec import Function, TrafficTarget, loads
+
+SERVING = "serving.knative.dev/v1"
+
+
+def function(text: str = "", name: str = "hello", image: str = IMAGE) -> Function:
+    head = f"apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {{name: {name}}}\n"
+    return loads(f"{head}spec: {{handler: hello, build: {{image: '{image}'}}, {text}}}")
+
+
+def edited(number: int) -> Function:
+    return function(image=IMAGE[:-1] + str(number))
+
+
+def test_a_deployment_ends_with_the_url_and_says_each_stage(target: KnativeTarget) -> None:
+    stages: list[Stage] = []
+    done = target.deploy(function(), progress=stages.append)
+    assert done.url == "http://hello.default.example.com/"
+    assert (done.revision, done.changed) == ("hello-00001", True)
+    assert [stage.name for stage in stages] == ["preflight", "apply", "revision", "pods", "route"]
+
+
+def test_the_same_function_again_changes_nothing(target: KnativeTarget, cluster: FakeCluster) -> None:
+    target.deploy(function())
+    before = cluster.object(SERVING, "services", "hello")
+    done = target.deploy(function())
+    assert not done.changed
+    assert cluster.object(SERVING, "services", "hello") == before
+
+
+def test_force_makes_a_revision_of_the_same_function(target: KnativeTarget) -> None:
+    target.deploy(function())
+    assert target.deploy(function(), force=True).revision == "hello-00002"
+    assert not target.deploy(function()).changed
+
+
+def test_a_function_is_described_as_on_every_target(target: KnativeTarget) -> None:
+    target.deploy(
+        function("scale: {max: 3}, triggers: [{kind: cron, name: tick, schedule: '* * * * *', catchUp: none}]")
+    )
+    info = target.get("hello")
+    assert (info.name, info.kind, info.target, info.revision) == ("hello", "http", "knative", "hello-00001")
+    assert (info.replicas, info.scale.max, info.last_error) == (1, 3, None)
+    assert [(r.name, r.state, r.percent, r.replicas) for r in info.revisions] == [("hello-00001", "ready", 100, 1)]
+    assert [(t.name, t.kind, t.state) for t in info.triggers] == [("tick", "cron", "active")]
+    assert [each.name for each in target.functions()] == ["hello"]
+
+
+def test_what_the_spec_no_longer_names_is_pruned_and_what_others_own_stays(
+    target: KnativeTarget, cluster: FakeCluster
+) -> None:
+    cluster.add("eventing.knative.dev/v1", "triggers", "others", metadata={"labels": {"trimtab.dev/function": "hello"}})
+    both = "triggers: [{kind: event, name: a}, {kind: event, name: b}]"
+    target.deploy(function(both))
+    assert cluster.names("eventing.knative.dev/v1", "triggers") == ["hello-a", "hello-b", "others"]
+    target.deploy(function("triggers: [{kind: event, name: b}]"))
+    assert cluster.names("eventing.knative.dev/v1", "triggers") == ["hello-b", "others"]
+
+
+def test_an_edited_trigger_reaches_the_cluster(target: KnativeTarget, cluster: FakeCluster) -> None:
+    target.deploy(function("triggers: [{kind: event, name: a, filters: [{exact: {type: x}}]}]"))
+    target.deploy(function("triggers: [{kind: event, name: a, filters: [{exact: {type: y}}]}]"))
+    assert cluster.object("eventing.knative.dev/v1", "triggers", "hello-a")["spec"]["filters"] == [
+        {"exact": {"type": "y"}}
+    ]
+
+
+def test_delete_leaves_nothing_of_ours(target: KnativeTarget, cluster: FakeCluster) -> None:
+    target.deploy(function("triggers: [{kind: event, name: a}], sink: {broker: default}"))
+    target.delete("hello")
+    left = {key.plural for key in cluster.store.objects if key.namespace == "default" and key.name}
+    assert left == {"brokers"}
+    with pytest.raises(NotFound, match="no function 'hello'"):
+        target.delete("hello")
+    with pytest.raises(NotFound, match="no function 'hello'"):
+        target.get("hello")
+
+
+def test_traffic_is_split_and_survives_a_deployment_of_the_same(target: KnativeTarget) -> None:
+    target.deploy(edited(1))
+    target.deploy(edited(2))
+    info = target.traffic(
+        "hello",
+        [TrafficTarget(revision="hello-00001", percent=90), TrafficTarget(percent=10, tag="canary")],
+    )
+    assert {r.name: r.percent for r in info.revisions} == {"hello-00001": 90, "hello-00002": 10}
+    assert info.revisions[1].urls == {"canary": "http://canary-hello.default.example.com/"}
+    assert not target.deploy(edited(2)).changed
+    assert {r.name: r.percent for r in target.get("hello").revisions} == {"hello-00001": 90, "hello-00002": 10}
+
+
+def test_a_new_revision_takes_the_traffic_whatever_was_split_before(target: KnativeTarget) -> None:
+    target.deploy(edited(1))
+    target.deploy(edited(2))
+    target.rollback("hello")
+    target.deploy(edited(3))
+    assert {r.name: r.percent for r in target.get("hello").revisions}["hello-00003"] == 100
+
+
+def test_rollback_goes_to_the_ready_revision_before(target: KnativeTarget) -> None:
+    target.deploy(edited(1))
+    with pytest.raises(Conflict, match="'hello' has no ready revision before 'hello-00001' to roll back to"):
+        target.rollback("hello")
+    target.deploy(edited(2))
+    assert {r.name: r.percent for r in target.rollback("hello").revisions} == {"hello-00001": 100, "hello-00002": 0}
+    assert target.rollback("hello", "hello-00002").revisions[1].percent == 100
+
+
+def test_traffic_that_cannot_be_is_refused(target: KnativeTarget) -> None:
+    target.deploy(function())
+    with pytest.raises(SpecError, match="traffic: found 50, allowed: percents that sum to 100"):
+        target.traffic("hello", [TrafficTarget(percent=50)])
+    with pytest.raises(NotFound, match="'hello' has no revision 'hello-00009'; there are hello-00001"):
+        target.traffic("hello", [TrafficTarget(revision="hello-00009", percent=100)])
+
+
+def test_fields_of_other_managers_are_named_and_taken_only_when_told(
+    target: KnativeTarget, cluster: FakeCluster
+) -> None:
+    target.deploy(edited(1))
+    store = cluster.store
+    key = next(key for key in store.objects if key.plural == "services" and key.name == "hello")
+    store.merge(key, {"spec": {"template": {"spec": {"containerConcurrency": 7}}}}, "kubectl-edit")
+    with pytest.raises(
+        PreflightFailed, match=r"Service hello: .spec.template.spec.containerConcurrency is owned by 'kubectl-edit'"
+    ):
+        target.deploy(edited(2))
+    assert target.get("hello").revision == "hello-00001"
+    target.options = Options(force_conflicts=True)
+    target.deploy(edited(2))
+    assert cluster.object(SERVING, "services", "hello")["spec"]["template"]["spec"]["containerConcurrency"] == 0
+
+
+def test_a_conflict_that_comes_between_check_and_apply_is_told_field_by_field(
+    target: KnativeTarget, cluster: FakeCluster
+) -> None:
+    target.deploy(function("triggers: [{kind: event, name: a}]"))
+    api, kind = "eventing.knative.dev/v1", "Trigger"
+    trigger = cluster.object(api, "triggers", "hello-a")
+    key = next(key for key in cluster.store.objects if key.plural == "triggers")
+    cluster.store.merge(key, {"spec": {"broker": "other"}}, "argocd")
+    with pytest.raises(FieldConflict) as caught:
+        target.api.apply(
+            {"apiVersion": api, "kind": kind, "metadata": trigger["metadata"], "spec": {"broker": "default"}}
+        )
+    assert caught.value.fields == [(".spec.broker", "argocd")]
+    assert "  .spec.broker is owned by 'argocd'\n--force-conflicts takes them over" in str(caught.value)
+
+
+def test_diff_names_what_differs_field_by_field(target: KnativeTarget, cluster: FakeCluster) -> None:
+    target.deploy(function("triggers: [{kind: event, name: a}]"))
+    assert target.diff(function("triggers: [{kind: event, name: a}]")) == []
+    found = target.diff(function("scale: {max: 4}, triggers: [{kind: event, name: b}]"))
+    rows = {(each.object, each.field): (each.live, each.desired) for each in found}
+    field = 'spec.template.metadata.annotations["autoscaling.knative.dev/max-scale"]'
+    assert rows["Service/hello", field] == (None, "4")
+    assert rows["Trigger/hello-b", ""] == (None, "made")
+    assert rows["Trigger/hello-a", ""] == ("removed", None)
+    assert cluster.names("eventing.knative.dev/v1", "triggers") == ["hello-a"]
+
+
+def test_without_an_image_or_a_registry_it_says_what_to_give(target: KnativeTarget, tmp_path: Path) -> None:
+    bare = function()
+    bare = replace(bare, spec=replace(bare.spec, build=replace(bare.spec.build, image=None)))
+    with pytest.raises(SpecError, match=r"TRIMTAB_REGISTRY or `registry` in targets\.yaml"):
+        target.deploy(bare)
+
+
+def test_no_wait_returns_before_it_is_ready(target: KnativeTarget, knative: Knative) -> None:
+    knative.outcome = lambda *_: None
+    target.options = Options(wait=False)
+    done = target.deploy(function())
+    assert (done.url, [stage.name for stage in done.stages]) == ("", ["preflight", "apply"])
+
+
+def test_a_target_of_another_namespace_puts_objects_there(kubeconfig: Path, cluster: FakeCluster) -> None:
+    from trimtab.deploy.named import ClusterSettings
+
+    cluster.add("v1", "namespaces", "shop", "")
+    shop = KnativeTarget(
+        ClusterSettings(name="shop", kubeconfig=str(kubeconfig), context="other"), sleep=lambda _: None
+    )
+    assert shop.deploy(function()).url == "http://hello.shop.example.com/"
+    assert shop.get("hello").target == "shop"
+
+
+def test_logs_of_all_pods_come_merged_and_with_what_was_before_a_restart(
+    target: KnativeTarget, cluster: FakeCluster
+) -> None:
+    from tests.deploy.knative.fake.knative import pod
+
+    target.deploy(function())
+    restarted = [{"name": "user-container", "restartCount": 1, "state": {"running": {}}}]
+    second = pod(cluster, "hello-00001", 2, containerStatuses=restarted)
+    cluster.logs[second] = [("2026-01-01T00:00:03.5", "c")]
+    cluster.previous[second] = [("2026-01-01T00:00:00.0", "a")]
+    cluster.logs["hello-00001-deployment-1"] = [("2026-01-01T00:00:02.0", "b")]
+    assert list(target.logs("hello")) == ["a", "b", "c"]
+    assert list(target.logs("hello", tail=2)) == ["b", "c"]
+    with pytest.raises(SpecError, match="revision: found 'x', allowed: one of hello-00001"):
+        target.logs("hello", revision="x")
+
+
+def test_following_goes_on_across_restarts_and_new_pods(target: KnativeTarget, cluster: FakeCluster) -> None:
+    from tests.deploy.knative.fake.knative import pod
+
+    target.deploy(function())
+    first = "hello-00001-deployment-1"
+    lines = iter(target.logs("hello", follow=True))
+    assert next(lines) == "hello from hello-00001"
+    cluster.logs[first].append(("2026-01-01T00:00:05.1", "after a restart"))
+    assert next(lines) == "after a restart"
+    second = pod(cluster, "hello-00001", 2)
+    cluster.logs[second] = [("2026-01-01T00:00:06.0", "from a new pod")]
+    assert next(lines) == "from a new pod"
+    lines.close()  # type: ignore[attr-defined]
+
+
+def test_what_a_sink_binding_put_in_stays_and_is_no_conflict(target: KnativeTarget, cluster: FakeCluster) -> None:
+    sink = "sink: {broker: default}"
+    target.deploy(function(sink))
+    key = next(key for key in cluster.store.objects if key.plural == "services")
+    containers = cluster.store.get(key)["spec"]["template"]["spec"]["containers"]
+    containers[0]["env"].append({"name": "K_SINK", "value": "http://broker"})
+    bound = cluster.store.merge(key, {"spec": {"template": {"spec": {"containers": containers}}}}, "webhook")
+    target.deploy(function(sink))
+    assert cluster.object(SERVING, "services", "hello")["spec"] == bound["spec"]
+    assert target.diff(function(sink)) == []
+    target.deploy(function(f"{sink}, env: [{{name: A, value: b}}]"))
+    live = cluster.object(SERVING, "services", "hello")["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "K_SINK", "value": "http://broker"} in live["env"]
+    assert {"name": "A", "value": "b"} in live["env"]
