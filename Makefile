@@ -49,10 +49,10 @@ unit: $(STAMP)
 	@$(BIN)/coverage report
 
 bench: $(STAMP)  ## Measure beside the peers and write docs/benchmarks.md
-	@echo "== bench: the peers in .venv-peers, then about ten minutes of measuring"
+	@echo "== bench: the peers in .venv-peers, then most of an hour of measuring"
 	@test -x .venv-peers/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-peers
 	@$(BIN)/uv pip install --quiet --python .venv-peers/bin/python --group bench
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks --write
 
 docs: $(STAMP)  ## Write the generated references
 	@$(BIN)/python -m trimtab.spec.schema --markdown > docs/spec.md

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [names...] [--quick]`: measure, print the tables; without names, write `docs/benchmarks.md`."""
+"""`python -m benchmarks [names...]`: measure and print the tables; with `--write`, put them into `docs/benchmarks.md`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ NAMES = [
     "knative",
     "weight",
 ]
+_PAGE = ROOT / "docs" / "benchmarks.md"
 
 
 def main() -> int:
@@ -39,22 +40,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"which: {', '.join(NAMES)}; default: all")
     parser.add_argument("--quick", action="store_true", help="see that it works; the figures mean little")
+    parser.add_argument("--write", action="store_true", help="write the sections into docs/benchmarks.md")
     arguments = parser.parse_args()
+    if arguments.quick and arguments.write:
+        parser.error("--quick figures mean little: they are not written")
     if unknown := set(arguments.names) - set(NAMES):
         parser.error(f"no benchmark named {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is measured starts as it does everywhere: compiled
-    about, sections = facts(), {}
+    sections = {}
     names = arguments.names or NAMES
     for number, name in enumerate(names, 1):
         print(f"== {number} of {len(names)}: {name}", file=sys.stderr, flush=True)
-        began = time.monotonic()
+        about, began = facts(), time.monotonic()
         module = importlib.import_module(f"benchmarks.{name}")
         sections[name] = (str(module.__doc__), module.rows(QUICK if arguments.quick else FULL))
         print(*table(sections[name][1]), *missed(sections[name][1]), sep="\n", flush=True)
         print(f"   {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    if not arguments.names and not arguments.quick:
-        (ROOT / "docs" / "benchmarks.md").write_text(page(sections, about), "utf-8")
-        print("written: docs/benchmarks.md", file=sys.stderr)
+        if arguments.write:
+            text = _PAGE.read_text("utf-8") if _PAGE.exists() else ""
+            _PAGE.write_text(page(text, {name: sections[name]}, about, NAMES), "utf-8")
+            print(f"   written: {_PAGE.relative_to(ROOT)}", file=sys.stderr)
     return _end([row for _, found in sections.values() for row in found])
 
 

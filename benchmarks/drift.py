@@ -31,7 +31,11 @@ ROWS, COLUMNS = 100_000, 50
 _EVIDENTLY = {"ks": "ks", "hellinger": "hellinger", "js": "jensenshannon", "psi": "psi"}
 _WHY = (
     "comparing 100,000 values with 11 to 17 edges takes 0.1 to 0.15 ms a column, all else of a feature about 0.1 ms; "
-    "Evidently's report needs five times as long for hellinger as for jensenshannon and psi"
+    "Evidently's report needs twice as long for hellinger as for jensenshannon and psi"
+)
+_WHY_MLRUN = (
+    "comparing 100,000 values with 17 edges takes 0.15 ms a column, half of the whole; numpy sorts with AVX-512 here, so that "
+    "MLRun's two histograms of a column cost 0.8 ms and no more, and its `describe` as much again"
 )
 _SINGLE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -75,6 +79,7 @@ def _tables(before: pd.DataFrame, now: pd.DataFrame, rounds: int) -> list[Row]:
             beside=beside,
             theirs=found["MLRun"],
             must=0.1,
+            why=_WHY_MLRUN,
         )
         for method in ("tvd", "hellinger")
     ]

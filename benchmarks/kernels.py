@@ -9,6 +9,7 @@ reference of 2,000 rows and a window of 50. All figures are of the thread's CPU 
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable
 from functools import partial
@@ -31,6 +32,8 @@ def rows(effort: Effort) -> list[Row]:
     """Measure."""
     from threadpoolctl import threadpool_limits
 
+    for name in ("numpy", "scipy.linalg", "sklearn.ensemble"):  # only what is loaded already is kept to one thread
+        importlib.import_module(name)
     with threadpool_limits(1):
         return [_mmd(effort), _lsdd(effort), *_others(), *_online()]
 

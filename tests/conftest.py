@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from typing import Any
 
@@ -12,6 +13,9 @@ from hypothesis import settings
 # No test asserts on wall time, and a busy machine must not make one fail; the limit of each test is pytest-timeout's.
 settings.register_profile("trimtab", deadline=None)
 settings.load_profile("trimtab")
+
+# Who is started in the background of a script ignores Ctrl-C, and so would all that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

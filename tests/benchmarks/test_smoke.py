@@ -57,12 +57,26 @@ def test_the_page_names_what_was_missed_and_why() -> None:
         ),
         Row(what="fast", unit="ms", ours=[10.0], must=60, bound="at most"),
     ]
-    text = page({"speed": ("How fast.", rows)}, {"CPU": "one"})
+    text = page("", {"speed": ("How fast.", rows)}, {"CPU": "one", "date": "today"}, ["speed"])
     assert "1 of 2 figures are reached." in text
-    assert "- **slow, beside peer**: the disk" in text
-    assert "## speed\n\nHow fast.\n\n| what" in text
+    assert "Missed:\n\n- **slow, beside peer**: the disk" in text
+    assert (
+        "## speed\n\nHow fast.\n\nMeasured today at a load average of unknown. 1 of 2 figures are reached.\n\n" in text
+    )
     assert missed(rows[1:]) == []
     assert len({len(line) for line in table(rows)}) == 1
+
+
+def test_a_section_is_written_and_the_others_stay() -> None:
+    fast = [Row(what="fast", unit="ms", ours=[10.0], must=60, bound="at most")]
+    slow = [Row(what="slow", unit="ms", ours=[100.0], must=60, bound="at most")]
+    order = ["one", "two"]
+    first = page("", {"two": ("Second.", slow), "gone": ("Old.", fast)}, {"date": "monday"}, [*order, "gone"])
+    text = page(first, {"one": ("First.", fast)}, {"date": "tuesday"}, order)
+    assert "1 of 2 figures are reached." in text
+    assert text.index("## one") < text.index("Measured tuesday") < text.index("## two") < text.index("Measured monday")
+    assert "## gone" not in text
+    assert page(text, {"one": ("First.", fast)}, {"date": "tuesday"}, order) == text
 
 
 def test_the_machine_is_described() -> None:

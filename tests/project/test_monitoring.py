@@ -76,6 +76,18 @@ class TestWatching:
         assert {type(each) for each in retrain.function.spec.triggers} == {EventTrigger, CronTrigger}
         assert monitor.function.spec.scale.min == 1
 
+    @pytest.mark.parametrize(("period", "schedule"), [("1s", "1s"), ("100s", "15s"), ("1h", "10m"), ("40h", "6h")])
+    def test_the_drift_check_looks_at_even_times(self, period: str, schedule: str) -> None:
+        (timer,) = monitoring.functions(period)[1].function.spec.triggers
+        assert isinstance(timer, CronTrigger)
+        assert timer.schedule == f"@every {schedule}"
+
+    def test_an_image_gets_what_they_need(self, project: trimtab.Project, target: EchoTarget) -> None:
+        project.enable_model_monitoring(target=target)
+        assert [each.spec.build.requirements for each in target.deployed.values()] == [[], [], []]
+        found = monitoring.functions(images=True)
+        assert [each.function.spec.build.requirements for each in found] == [["trimtab[ml,redis,s3]"]] * 3
+
     @pytest.mark.parametrize("given", [{"base_period": "soon"}, {"base_period": "1h", "look": "x"}])
     def test_a_time_that_is_none_is_refused(self, given: dict[str, Any]) -> None:
         with pytest.raises(SpecError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from msgspec import Struct
 
@@ -147,6 +147,8 @@ class Target(ABC):
     name that is not there; none of them prints."""
 
     name: str
+    images: ClassVar[bool] = False
+    """Whether a function runs from an image, which holds what it requires and nothing else."""
 
     @abstractmethod
     def deploy(self, function: Function, *, force: bool = False, progress: Progress | None = None) -> Deployment:

@@ -38,7 +38,11 @@ _HEARD = {
 }
 _BROKER = "default"
 _CHECKS = 6
-"""Looks of the drift check for each window: a window that was closed is judged within a sixth of its time."""
+"""Looks of the drift check for each window at least: one that was closed is judged within a sixth of its time."""
+_EVEN = [n * unit for unit, largest in ((1, 60), (60, 60), (3600, 24)) for n in range(1, largest) if largest % n == 0]
+"""Seconds between looks that fields of a schedule can say, so that a cluster can keep them."""
+_REQUIRED = "trimtab[ml,redis,s3]"
+"""What an image must hold for them."""
 
 
 def functions(
@@ -51,8 +55,10 @@ def functions(
     flush: Amount | None = None,
     lateness: Amount | None = None,
     look: Amount = "30s",
+    images: bool = False,
 ) -> list[FunctionHandle]:
-    """Describe the three. The parameters are those of `Project.enable_model_monitoring`. Errors: SpecError."""
+    """Describe the three. The parameters are those of `Project.enable_model_monitoring`, and `images`, whether the target
+    runs functions from images. Errors: SpecError."""
     period = seconds(base_period, "base_period")
     monitor = {
         "WINDOW_SECONDS": f"{period:g}",
@@ -67,12 +73,15 @@ def functions(
         "MIN_ROWS": min_rows,
     }
     watching = _variables("TRIMTAB_MONITOR_", monitor)
-    every = max(1.0, period / _CHECKS)
-    return [
+    every = max([each for each in _EVEN if each <= period / _CHECKS], default=1)
+    found = [
         _function(MONITOR, watching, min=1),
         _function(DRIFT, [*watching, *_variables("TRIMTAB_DRIFT_", drift)], every=every),
         _function(RETRAIN, watching, every=seconds(look, "look")),
     ]
+    for each in found if images else []:
+        each.with_requirements([_REQUIRED])
+    return found
 
 
 def remove(target: Target | str | None) -> None:

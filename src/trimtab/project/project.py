@@ -148,7 +148,9 @@ class Project(LogsArtifacts):
         are seconds. Errors: SpecError, DeployFailed, TargetUnreachable.
         """
         from trimtab.project import monitoring
+        from trimtab.project.target import find
 
+        place = find(target)
         found = monitoring.functions(
             base_period,
             rows=rows,
@@ -158,8 +160,9 @@ class Project(LogsArtifacts):
             flush=flush,
             lateness=lateness,
             look=look,
+            images=place.images,
         )
-        return {each.metadata.name: each.deploy(target, watch=watch) for each in found}
+        return {each.metadata.name: each.deploy(place, watch=watch) for each in found}
 
     def disable_model_monitoring(self, *, target: Target | str | None = None) -> None:
         """Remove the functions that `enable_model_monitoring` deployed; what they know stays.

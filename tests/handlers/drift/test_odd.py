@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab import drift
-from trimtab.errors import DataError
+from trimtab.errors import DataError, SpecError
 from trimtab.handlers.drift.report import report
 from trimtab.sketches import Reference, Sketch
 
@@ -101,3 +101,27 @@ def test_a_sketch_has_no_values_and_says_which_methods_need_none() -> None:
         drift.detect("ks", reference, other.sketch())
     with pytest.raises(DataError, match=r"^current: a fitted frame cannot be compared with a sketch; give the table"):
         drift.detect("ks", reference, drift.fit({"a": np.arange(9.0)}))
+
+
+@pytest.mark.parametrize("method", ["tabular", "ks", "cvm", "tvd", "psi", "wasserstein"])
+def test_missing_values_never_read_as_no_drift(method: str) -> None:
+    choice = np.random.default_rng(11)
+    before = pd.DataFrame({"a": choice.normal(size=500), "b": choice.normal(size=500)})
+    now = pd.DataFrame({"a": choice.normal(size=500), "b": choice.normal(size=500)})
+    half = now.copy()
+    half.loc[:249, "b"] = np.nan
+    assert (
+        "missing values left out: 0.00% in the reference, 50.00% in current"
+        in drift.detect(method, before, half).message
+    )
+    gone = drift.detect(method, before, now.assign(b=np.nan))
+    assert (gone.drifted, gone.state) == (None, "unknown")
+    assert "no verdict for 1 of 2 features: 'b': not enough data: 0 values in current" in gone.message
+    assert drift.detect(method, before, now.assign(a=now["a"] + 3, b=np.nan)).drifted is True
+
+
+@pytest.mark.parametrize(("method", "wrong"), [("ks", {"min_rows": -5}), ("default", {"bins": -1})])
+def test_parameters_that_make_no_sense_are_refused(method: str, wrong: dict[str, Any]) -> None:
+    rows = np.random.default_rng(1).normal(size=(100, 2))
+    with pytest.raises(SpecError, match=rf"{method}\.{next(iter(wrong))}: found -"):
+        drift.detect(method, rows, rows, **wrong)

@@ -84,8 +84,32 @@ def test_the_long_horizon_finds_what_is_too_small_for_one_window() -> None:
     assert check(REFERENCE, history[-1:]).state != "detected"
     verdict = check(REFERENCE, history)
     assert (verdict.state, verdict.horizon) == ("detected", "long")
-    assert verdict.result.n_current == 2400
+    assert verdict.result.n_current == 100 * len(verdict.windows) >= 2200
     assert check(REFERENCE, history, Rule(long=1)).long is None
+
+
+def test_one_bad_window_is_one_alarm_and_not_one_in_each_of_the_next() -> None:
+    bad = np.random.default_rng(4).normal(size=(1000, 5))
+    bad[:, 1] = np.nan
+    history = windows(24, 1000)
+    states = []
+    for number, window in enumerate(windows(6, 1000, seed=5)):
+        history.append(Sketch.of(REFERENCE, bad, sample=0) if number == 2 else window)
+        states.append(check(REFERENCE, history).state)
+    assert states.count("detected") == 1
+    assert states[2] == "detected"
+    assert not persistent(states)
+
+
+def test_a_young_models_bad_window_is_left_out_of_its_long_horizon() -> None:
+    history = [*windows(2, 1000), *windows(1, 1000, shift=3.0), *windows(4, 1000, seed=6)]
+    verdict = check(REFERENCE, history)
+    assert verdict.state != "detected"
+    slow = [*windows(2, 100, shift=0.25), *windows(1, 100, shift=3.0), *windows(20, 100, shift=0.25, seed=8)]
+    found = check(REFERENCE, slow)
+    assert (found.state, found.horizon) == ("detected", "long")
+    assert 2 not in found.windows
+    assert found.result.n_current == 100 * len(found.windows)
 
 
 def test_both_horizons_share_the_level() -> None:

@@ -22,7 +22,8 @@ Compression = Literal["gzip", "zstd"]
 MEMBER = 1 << 20
 _WAITING = 8
 """Members that may wait for the disk, which bounds the memory."""
-_LEVELS = {"gzip": 6, "zstd": 6}
+_LEVELS = {"gzip": 4, "zstd": 6}
+"""gzip: a twentieth larger than level 6, in two thirds of the time."""
 _LIBRARIES = {"gzip": "deflate", "zstd": "zstandard"}
 MEDIA_TYPES = {
     "gzip": "application/vnd.oci.image.layer.v1.tar+gzip",

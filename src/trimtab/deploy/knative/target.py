@@ -71,6 +71,8 @@ class Options(Struct, kw_only=True):
 class KnativeTarget(Target):
     """One namespace of a cluster. The connection is opened when it is first needed."""
 
+    images = True
+
     def __init__(
         self, settings: ClusterSettings, options: Options | None = None, *, sleep: Callable[[float], None] = time.sleep
     ) -> None:

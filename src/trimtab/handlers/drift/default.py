@@ -7,6 +7,7 @@ from itertools import chain
 
 from msgspec import Struct
 
+from trimtab.errors import SpecError
 from trimtab.handlers.drift import bins as binned_ks
 from trimtab.handlers.drift import chi2
 from trimtab.handlers.drift.column import Column, Numeric
@@ -59,6 +60,8 @@ def default(
 
     `alpha` is the table's level, `min_rows` the rows that a feature needs on both sides for a verdict.
     """
+    if bins < 2:
+        raise SpecError("default.bins", bins, "2 or more")
     columns = pairs(reference, current)
     found = {left.name: started(left, right) for left, right in columns}
     signals: dict[str, list[_Signal]] = {name: [] for name in found}

@@ -43,7 +43,8 @@ def inspect(monitor: Monitor, artifacts: ArtifactStore, window: Window, rule: Ru
         verdict = check(reference, sketches, rule)
     except DataError as exc:  # a model without training data has nothing to be compared with
         return DriftReport(method="default", severity="unknown", rows_seen=window.rows, message=str(exc), **about)
-    current = sketches[-1] if verdict.horizon == "short" else monitor.merge(before)
+    judged = [before[place] for place in verdict.windows]
+    current = sketches[-1] if verdict.horizon == "short" else monitor.merge(judged)
     performance = _performance(monitor, artifacts, window)
     evidence = Evidence(
         inputs=_moved(verdict.result, reference, ("input",)),

@@ -38,7 +38,8 @@ class Rule(Struct, frozen=True, kw_only=True):
     need: int = 2
     """Retraining asks for so many detected windows ..."""
     of: int = 3
-    """... of the last so many. At a level a that happens about 3 a^2 of the time without drift."""
+    """... of the last so many. At a level a, windows that are alarms by themselves do so about 3 a^2 of the time without
+    drift; alarms of the long horizon, which share most of their windows, follow each other."""
 
     def __post_init__(self) -> None:
         for name, allowed, fine in (
@@ -68,6 +69,8 @@ class Verdict(Struct, kw_only=True, omit_defaults=True):
     """The level of the check: `Rule.alpha`."""
     horizon: str = "short"
     """The one that decided: `short` or `long`."""
+    windows: list[int] = []
+    """The places of the windows that it added up, among those that were given."""
     short: Result
     long: Result | None = None
     message: str = ""
@@ -87,14 +90,20 @@ def check(reference: Any, windows: Sequence[Sketch], rule: Rule | None = None) -
     """Judge the last of some windows (oldest first), each a sketch by the reference's bins.
 
     `reference` is a `Reference` or its sketch. The short horizon is the last window, the long one the sum of the last
-    `rule.long`; each has half of the check's level. Raises `DataError` when there is no window.
+    `rule.long`; each has half of the check's level. Earlier windows that were detected by themselves are no part of a long
+    alarm: they had theirs, and one bad hour would be found again in each of the next 23. Raises `DataError` when there is
+    no window.
     """
     rule = Rule() if rule is None else rule
     if not windows:
         raise DataError("there is no window to judge; give one at least")
     short = _judged(reference, windows[-1], rule)
-    several = windows[-rule.long :]
-    long = _judged(reference, added(several), rule) if len(several) > 1 else None
+    last = len(windows) - 1
+    places = list(range(max(0, last + 1 - rule.long), last + 1))
+    long = _judged(reference, added([windows[place] for place in places]), rule) if len(places) > 1 else None
+    if long is not None and long.drifted and not short.drifted:
+        places = [place for place in places if place == last or not _judged(reference, windows[place], rule).drifted]
+        long = _judged(reference, added([windows[place] for place in places]), rule) if len(places) > 1 else None
     results = {"short": short} if long is None else {"short": short, "long": long}
     horizon = min(results, key=lambda name: _urgency(results[name]))
     first = results[horizon]
@@ -104,6 +113,7 @@ def check(reference: Any, windows: Sequence[Sketch], rule: Rule | None = None) -
         p_value=p_value,
         threshold=rule.alpha,
         horizon=horizon,
+        windows=places if horizon == "long" else [last],
         short=short,
         long=long,
         message=first.message,
