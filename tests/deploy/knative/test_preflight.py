@@ -103,6 +103,12 @@ def test_a_kubernetes_that_is_too_old(target: KnativeTarget, cluster: FakeCluste
 @pytest.mark.parametrize(
     ("verb", "resource", "found", "fix"),
     [
+        (
+            "get",
+            "services",
+            "no get on services.serving.knative.dev",
+            "--verb=get --resource=services.serving.knative.dev",
+        ),
         ("create", "services", "no create on services.serving.knative.dev", "--resource=services.serving.knative.dev"),
         ("delete", "configmaps", "no delete on configmaps", "--verb=delete --resource=configmaps "),
         ("get", "pods/log", "no get on pods/log", "--resource=pods/log "),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from trimtab.deploy.knative import logs, place, record
 from trimtab.deploy.knative.canary import Canary, Decision, Figures, Guard
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.connect import connect
+from trimtab.deploy.knative.client.failures import Forbidden
 from trimtab.deploy.knative.client.kinds import (
     BROKER,
     CONFIG_MAP,
@@ -37,7 +39,7 @@ from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANA
 from trimtab.deploy.knative.manifests.service import traffic_target
 from trimtab.deploy.knative.preflight.checks import check
 from trimtab.deploy.knative.preflight.facts import Check, Facts
-from trimtab.deploy.knative.preflight.gather import gather
+from trimtab.deploy.knative.preflight.gather import gather, reach
 from trimtab.deploy.knative.runs import Runs
 from trimtab.deploy.knative.wait import Waiter, is_current
 from trimtab.deploy.named import ClusterSettings
@@ -99,7 +101,7 @@ class KnativeTarget(Target):
         how = self.options
         stages = Stages(progress)
         if self.settings.registry and not function.spec.build.image:  # a push is a change, too
-            self._checked(self._rendering(function, _NOT_BUILT), forced="")
+            self._checked(self._rendering(function, self._not_built(function)), dry_run=False)
         rendering = self._rendering(function, image_of(function, self.settings.registry, stages))
         api, name = self._within(function), rendering.name
         forced = str(time.time_ns()) if force else ""
@@ -122,16 +124,16 @@ class KnativeTarget(Target):
     def preflight(self, function: Function | None = None, *, image: str = "") -> list[Check]:
         """Check the cluster, for a function where one is given; nothing is changed, and nothing is built."""
         if function is None:
-            return check(gather(self.api, []), [])
+            return check(gather(self.api, reach(self.api), []), [])
         # The check needs some image: one that is not built yet cannot be resolved, and by digest it need not be.
-        rendering = self._rendering(function, image or function.spec.build.image or _NOT_BUILT)
+        rendering = self._rendering(function, image or function.spec.build.image or self._not_built(function))
         return self._checks(rendering)[0]
 
     def diff(self, function: Function, *, image: str = "") -> list[differences.Difference]:
         """Compare what is on the cluster with what `deploy` would apply. `image`: without it, what runs now counts."""
         api = self._within(function)
         live = place.owned(api, function.metadata.name)
-        image = image or function.spec.build.image or _image(live) or _NOT_BUILT
+        image = image or function.spec.build.image or _image(live) or self._not_built(function)
         service = next((item for item in live if kind_of(item) == SERVICE), None)
         wanted = place.desired(self._rendering(function, image, api.groups()), service).objects
         return differences.compare(wanted, live, place.stale(live, wanted))
@@ -152,22 +154,28 @@ class KnativeTarget(Target):
             job_sink=True if groups is None else place.has_job_sink(groups),
         )
 
-    def _checked(self, rendering: Rendering, *, forced: str) -> tuple[Facts, Rendered]:
-        rows, facts, wanted = self._checks(rendering, forced=forced)
+    def _not_built(self, function: Function) -> str:
+        """Name an image that is still to be built: where it will be, so that rules about registries hold for it."""
+        return f"{self.settings.registry or 'registry.invalid'}/{function.metadata.name}@sha256:{'0' * 64}"
+
+    def _checked(self, rendering: Rendering, *, forced: str = "", dry_run: bool = True) -> tuple[Facts, Rendered]:
+        rows, facts, wanted = self._checks(rendering, forced=forced, dry_run=dry_run)
         failed = [row for row in rows if not row.ok]
         if failed:
             raise PreflightFailed(sentence(failed, self.settings.name), failed)
         return facts, wanted
 
-    def _checks(self, rendering: Rendering, *, forced: str = "") -> tuple[list[Check], Facts, Rendered]:
-        api = self._within(rendering.function)
-        spec = rendering.function.spec
-        live = None
-        bare = gather(api, [])
-        if not bare.error and spec.kind != "job" and SERVICE.api in bare.groups:
-            live = api.find(SERVICE, rendering.name)
+    def _checks(
+        self, rendering: Rendering, *, forced: str = "", dry_run: bool = True
+    ) -> tuple[list[Check], Facts, Rendered]:
+        api, live = self._within(rendering.function), None
+        facts = reach(api)
+        if rendering.function.spec.kind != "job" and SERVICE.api in facts.groups:
+            with contextlib.suppress(Forbidden):  # the table says it, with the role that is needed
+                live = api.find(SERVICE, rendering.name)
         wanted = place.desired(rendering, live, forced=forced, hold=self.options.hold)
-        facts = bare if bare.error else gather(api, wanted.objects, force_conflicts=self.options.force_conflicts)
+        force = self.options.force_conflicts
+        facts = gather(api, facts, wanted.objects, force_conflicts=force, dry_run=dry_run)
         jobs = any(item["kind"] == "JobSink" for item in wanted.objects)
         return check(facts, wanted.objects, jobs), facts, wanted
 
@@ -352,9 +360,6 @@ class KnativeTarget(Target):
         """Give a deployed function's description with its image, as `promote` takes it to another target."""
         function, image = self._deployed(name)
         return replace(function, spec=replace(function.spec, build=replace(function.spec.build, image=image)))
-
-
-_NOT_BUILT = f"registry.invalid/not-built-yet@sha256:{'0' * 64}"
 
 
 def sentence(failed: list[Check], target: str) -> str:
