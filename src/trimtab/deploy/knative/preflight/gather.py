@@ -22,6 +22,8 @@ def reach(api: Api) -> Facts:
     facts = Facts(host=api.host, namespace=api.namespace)
     try:
         facts.kubernetes, facts.groups = api.version(), api.groups()
+    except NotFound:
+        facts.error = f"{api.host} answers, and is no Kubernetes API"
     except TargetError as exc:
         facts.error, facts.expired = str(exc), isinstance(exc, Expired)
     return facts
