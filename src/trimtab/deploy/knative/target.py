@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from trimtab.deploy.abc import Deployment, FunctionInfo, ModelChange, Progress, RunInfo, Target
 from trimtab.deploy.knative import diff as differences
 from trimtab.deploy.knative import logs, place, record
-from trimtab.deploy.knative.canary import Canary, Decision, Figures, Guard
+from trimtab.deploy.knative.canary import Canary, Counters, Decision, Figures, Guard
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.connect import connect
 from trimtab.deploy.knative.client.failures import Forbidden
@@ -40,6 +40,7 @@ from trimtab.deploy.knative.manifests.service import traffic_target
 from trimtab.deploy.knative.preflight.checks import check
 from trimtab.deploy.knative.preflight.facts import Check, Facts
 from trimtab.deploy.knative.preflight.gather import gather, reach
+from trimtab.deploy.knative.prometheus import scrape
 from trimtab.deploy.knative.runs import Runs
 from trimtab.deploy.knative.wait import Waiter, is_current
 from trimtab.deploy.named import ClusterSettings
@@ -262,7 +263,12 @@ class KnativeTarget(Target):
             shares = [(old, 100 - percent), (info.revision, percent)]
             self.traffic(name, [TrafficTarget(revision=to, percent=share) for to, share in shares if share])
 
-        return Canary(self.api, name, info.revision, guard, split, say=say, sleep=self._sleep).run(steps, every)
+        def counters() -> Counters:
+            return scrape(self.settings.prometheus, self.api.namespace, info.revision)
+
+        asked = counters if self.settings.prometheus else None
+        canary = Canary(self.api, name, info.revision, guard, split, counters=asked, say=say, sleep=self._sleep)
+        return canary.run(steps, every)
 
     def _routed(self, name: str, changed: Manifest) -> None:
         """Wait until the route has followed a change."""
