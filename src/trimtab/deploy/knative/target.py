@@ -103,7 +103,7 @@ class KnativeTarget(Target):
         stages = Stages(progress)
         if self.settings.registry and not function.spec.build.image:  # a push is a change, too
             self._checked(self._rendering(function, self._not_built(function)), dry_run=False)
-        rendering = self._rendering(function, image_of(function, self.settings.registry, stages))
+        rendering = self._rendering(function, image_of(function, self.settings, stages))
         api, name = self._within(function), rendering.name
         forced = str(time.time_ns()) if force else ""
         facts, wanted = self._checked(rendering, forced=forced)
@@ -316,7 +316,7 @@ class KnativeTarget(Target):
         image = function.spec.build.image
         if not (image or source.path or source.code or source.git):
             function, image = self._deployed(function.metadata.name)
-        image = image or image_of(function, self.settings.registry, Stages(None))
+        image = image or image_of(function, self.settings, Stages(None))
         runs = Runs(self._within(function))
         info = runs.start(self._rendering(function, image), parameters, inputs or {}, artifact_path)
         if not wait:
