@@ -99,16 +99,16 @@ def remove(target: Target | str | None) -> None:
 
 def log_labels(project: str, endpoint: str, ids: list[str], labels: list[Any], target: Target | str | None) -> None:
     """Post labels to the target's broker. Errors: SpecError, TargetUnreachable."""
-    from trimtab.handlers import sink
     from trimtab.handlers.records import Label, label_event
     from trimtab.project.target import find
+    from trimtab.runtime.post import post
 
     if len(ids) != len(labels):
         raise SpecError("labels", f"{len(labels)} labels", f"one for each of the {len(ids)} ids")
     place = find(target)
     plain = [value.item() if hasattr(value, "item") else value for value in labels]
     label = Label(endpoint=endpoint, ids=[str(identity) for identity in ids], labels=plain)
-    sink.post(place.broker(), label_event(label, f"/projects/{project}"))
+    post(place.broker(), label_event(label, f"/projects/{project}"))
 
 
 def _variables(prefix: str, values: dict[str, Any]) -> list[EnvVar]:

@@ -20,12 +20,12 @@ from trimtab.handlers.retrain.messages import Approved, Judged, Message, Observe
 from trimtab.handlers.retrain.runner import Runner
 from trimtab.handlers.retrain.state import Loop, Severity
 from trimtab.handlers.serving.register import ENDPOINT, Registration
+from trimtab.runtime.ended import RUN
 from trimtab.runtime.event import PING, Event
 
 logger = logging.getLogger("trimtab.retrain")
 
 DRIFT = "dev.trimtab.drift"
-RUN = "dev.trimtab.run"
 _VERBS: dict[str, tuple[str, ...]] = {
     "approve": ("approval",),
     "promote": ("approve", "canary", "shadow"),
