@@ -15,7 +15,7 @@ import msgspec
 from trimtab.artifacts import ArtifactStore, open_store
 from trimtab.errors import NotFound, PermanentError, SpecError, StoreError, TemporaryError, TrimtabError
 from trimtab.events import Envelope, make
-from trimtab.handlers.documents import open_documents
+from trimtab.handlers.documents import open_documents, state_url
 from trimtab.handlers.drift.inspect import inspect
 from trimtab.handlers.drift.progress import Reports
 from trimtab.handlers.drift.report import EVENT, SCHEMA, DriftReport
@@ -102,7 +102,7 @@ class Handler:
         self._checker = Checker(
             Monitor.open(),
             open_store(),
-            Reports(open_documents(os.environ["TRIMTAB_STATE"])),
+            Reports(open_documents(state_url())),
             rule(os.environ),
             lambda envelope: _post(to, envelope),
         )
