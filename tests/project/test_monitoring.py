@@ -85,8 +85,16 @@ class TestWatching:
     def test_an_image_gets_what_they_need(self, project: trimtab.Project, target: EchoTarget) -> None:
         project.enable_model_monitoring(target=target)
         assert [each.spec.build.requirements for each in target.deployed.values()] == [[], [], []]
-        found = monitoring.functions(images=True)
+        found = monitoring.functions(images=True, log_volume="rows")
+        for each in found:
+            (volume,) = each.function.spec.volumes
+            assert volume.source.persistent_volume_claim == "rows"
+            assert env(each)["TRIMTAB_MONITOR_LOG"] == volume.mount_path
         assert [each.function.spec.build.requirements for each in found] == [["trimtab[ml,redis,s3]"]] * 3
+
+    def test_a_cluster_needs_a_volume_for_the_log(self) -> None:
+        with pytest.raises(SpecError, match="log_volume: found nothing, allowed: a PersistentVolumeClaim that several"):
+            monitoring.functions(images=True)
 
     @pytest.mark.parametrize("given", [{"base_period": "soon"}, {"base_period": "1h", "look": "x"}])
     def test_a_time_that_is_none_is_refused(self, given: dict[str, Any]) -> None:

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +126,45 @@ def test_an_environment_that_cannot_be_read_names_the_variable(
     code, _, _, _, err = run(tmp_path, **{name: text})
     assert code == 5
     assert words in err
+
+
+class Sink(ThreadingHTTPServer):
+    """A broker that refuses the first `refused` events, and keeps the others."""
+
+    def __init__(self, refused: int = 0) -> None:
+        self.refused, self.events = refused, list[tuple[dict[str, str], dict[str, Any]]]()
+        super().__init__(("127.0.0.1", 0), Taking)
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+
+class Taking(BaseHTTPRequestHandler):
+    server: Sink
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.refused -= 1
+        if self.server.refused < 0:
+            self.server.events.append(({name.lower(): text for name, text in self.headers.items()}, body))
+        self.send_response(503 if self.server.refused >= 0 else 202)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(("depth", "state"), [(5, "succeeded"), (13, "failed")])
+def test_the_end_of_a_run_is_told_to_the_sink(tmp_path: Path, depth: int, state: str) -> None:
+    event = {"specversion": "1.0", "type": "x", "source": "/s", "id": "e1", "data": {"depth": depth}}
+    (tmp_path / "event").write_text(json.dumps(event))
+    with Sink(refused=1) as sink:
+        environ = {"K_EVENT_PATH": str(tmp_path / "event"), "K_SINK": f"http://127.0.0.1:{sink.server_port}/"}
+        code, *_ = run(tmp_path, **environ)
+        sink.shutdown()
+    ((headers, told),) = sink.events
+    assert code == (state == "failed")
+    names = ("type", "id", "subject", "function", "state", "cause")
+    assert [headers[f"ce-{name}"] for name in names] == ["dev.trimtab.run", "run1.ended", "run1", "train", state, "e1"]
+    assert (told["id"], told["state"], told["results"]["depth"]) == ("run1", state, depth)
+    assert told["error"] == (None if state == "succeeded" else "ValueError: unlucky")
+    assert told["artifacts"] == {}

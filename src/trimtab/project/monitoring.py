@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.errors import NotFound, SpecError
 from trimtab.project.function import FunctionHandle
+from trimtab.project.mounts import mount_pvc
 from trimtab.spec import (
     Build,
     CronTrigger,
@@ -20,6 +21,7 @@ from trimtab.spec import (
     Trigger,
     check,
 )
+from trimtab.spec.hint import NOTHING
 from trimtab.spec.quantity import Amount, duration, seconds
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ _CHECKS = 6
 """Looks of the drift check for each window at least: one that was closed is judged within a sixth of its time."""
 _EVEN = [n * unit for unit, largest in ((1, 60), (60, 60), (3600, 24)) for n in range(1, largest) if largest % n == 0]
 """Seconds between looks that fields of a schedule can say, so that a cluster can keep them."""
+_LOG = "/var/lib/trimtab/log"
 _REQUIRED = "trimtab[ml,redis,s3]"
 """What an image must hold for them."""
 
@@ -55,16 +58,21 @@ def functions(
     flush: Amount | None = None,
     lateness: Amount | None = None,
     look: Amount = "30s",
+    log_volume: str | None = None,
     images: bool = False,
 ) -> list[FunctionHandle]:
     """Describe the three. The parameters are those of `Project.enable_model_monitoring`, and `images`, whether the target
     runs functions from images. Errors: SpecError."""
+    if images and not log_volume:
+        hint = "the log of rows is a folder that the three share, and a pod's own is lost with the pod"
+        raise SpecError("log_volume", NOTHING, "a PersistentVolumeClaim that several pods can mount", hint=hint)
     period = seconds(base_period, "base_period")
     monitor = {
         "WINDOW_SECONDS": f"{period:g}",
         "WINDOW_ROWS": rows,
         "FLUSH_SECONDS": None if flush is None else f"{seconds(flush, 'flush'):g}",
         "LATENESS": None if lateness is None else f"{seconds(lateness, 'lateness'):g}",
+        "LOG": _LOG if log_volume else None,
     }
     drift = {
         "WINDOW": f"{period:g}",
@@ -79,8 +87,11 @@ def functions(
         _function(DRIFT, [*watching, *_variables("TRIMTAB_DRIFT_", drift)], every=every),
         _function(RETRAIN, watching, every=seconds(look, "look")),
     ]
-    for each in found if images else []:
-        each.with_requirements([_REQUIRED])
+    for each in found:
+        if images:
+            each.with_requirements([_REQUIRED])
+        if log_volume:
+            each.apply(mount_pvc(log_volume, "monitor", _LOG))
     return found
 
 
@@ -99,16 +110,16 @@ def remove(target: Target | str | None) -> None:
 
 def log_labels(project: str, endpoint: str, ids: list[str], labels: list[Any], target: Target | str | None) -> None:
     """Post labels to the target's broker. Errors: SpecError, TargetUnreachable."""
-    from trimtab.handlers import sink
     from trimtab.handlers.records import Label, label_event
     from trimtab.project.target import find
+    from trimtab.runtime.post import post
 
     if len(ids) != len(labels):
         raise SpecError("labels", f"{len(labels)} labels", f"one for each of the {len(ids)} ids")
     place = find(target)
     plain = [value.item() if hasattr(value, "item") else value for value in labels]
     label = Label(endpoint=endpoint, ids=[str(identity) for identity in ids], labels=plain)
-    sink.post(place.broker(), label_event(label, f"/projects/{project}"))
+    post(place.broker(), label_event(label, f"/projects/{project}"))
 
 
 def _variables(prefix: str, values: dict[str, Any]) -> list[EnvVar]:

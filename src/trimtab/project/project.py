@@ -136,6 +136,7 @@ class Project(LogsArtifacts):
         flush: Amount | None = None,
         lateness: Amount | None = None,
         look: Amount = "30s",
+        log_volume: str | None = None,
         target: Target | str | None = None,
         watch: bool = False,
     ) -> dict[str, str]:
@@ -145,7 +146,7 @@ class Project(LogsArtifacts):
         that; `run_time` is the expected time between two false alarms of one model, by default 90 days; `effect` is the
         share of a feature's rows that has to have moved, `min_rows` what a verdict needs. `flush` and `lateness` say how
         long rows wait to be counted and windows for late rows, `look` how often the loop looks at what goes on. Numbers
-        are seconds. Errors: SpecError, DeployFailed, TargetUnreachable.
+        are seconds. `log_volume` is the PersistentVolumeClaim, on a cluster, that holds the log of rows. Errors: SpecError, DeployFailed, TargetUnreachable.
         """
         from trimtab.project import monitoring
         from trimtab.project.target import find
@@ -160,6 +161,7 @@ class Project(LogsArtifacts):
             flush=flush,
             lateness=lateness,
             look=look,
+            log_volume=log_volume,
             images=place.images,
         )
         return {each.metadata.name: each.deploy(place, watch=watch) for each in found}

@@ -94,6 +94,7 @@ def retrain(spec: FunctionSpec, function: Any, rule: Mapping[str, Any]) -> None:
 def _listen(job: FunctionSpec, name: str) -> None:
     trigger = EventTrigger(name="retrain", filters=[{"exact": {"type": "dev.trimtab.retrain", "function": name}}])
     job.triggers = [*(each for each in job.triggers if each.name != trigger.name), trigger]
+    job.sink = job.sink or Sink(broker=trigger.broker)  # where a cluster's run tells of its end
 
 
 def _camel(name: str) -> str:

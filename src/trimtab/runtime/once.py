@@ -1,32 +1,41 @@
 """One run of a job in a container: what it is to do stands in the environment, what came of it is its last words.
 
 A Kubernetes Job starts it, or a JobSink for an event. The results go to the log, as its last line, and to the container's
-termination message, where whoever started the run finds them without reading the log.
+termination message, where whoever started the run finds them without reading the log. Where the job has a sink (K_SINK),
+the end of the run is told there, too, as the local target tells its broker.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
 
-from trimtab.errors import EventError, SpecError
+from trimtab.errors import EventError, SpecError, TrimtabError
 from trimtab.events.jsonformat import decode_event, to_json
 from trimtab.runtime.config import ReplicaConfig
+from trimtab.runtime.ended import ended
 from trimtab.runtime.job import attempt, written
 from trimtab.runtime.logs import configure
+from trimtab.runtime.post import post
 
 RESULT = "trimtab.dev/result"
 """The key under which the report stands in the last line and in the message."""
 _LONGEST = 4096
 """Bytes of a termination message; the kubelet cuts it off there."""
+_PAUSES = (1.0, 3.0, 10.0, 20.0, 30.0)
+"""Seconds between tries to tell of the run's end."""
+
+logger = logging.getLogger("trimtab.run")
 
 
 def run(config: ReplicaConfig, environ: Mapping[str, str] = os.environ) -> int:
@@ -42,7 +51,26 @@ def run(config: ReplicaConfig, environ: Mapping[str, str] = os.environ) -> int:
     sys.stdout.buffer.write(text + b"\n")
     sys.stdout.buffer.flush()
     _leave(Path(environ.get("TRIMTAB_TERMINATION_LOG") or "/dev/termination-log"), text, report)
+    if sink := environ.get("K_SINK"):
+        _tell(sink, message, code, msgspec.json.decode(text)[RESULT])
     return code
+
+
+def _tell(sink: str, message: dict[str, Any], code: int, report: dict[str, Any]) -> None:
+    """Tell of the run's end; a sink that is away for longer than a minute does not hear of it."""
+    state = {0: "succeeded", 128 + signal.SIGTERM: "cancelled"}.get(code, "failed")
+    data = {name: report[name] for name in ("results", "artifacts", "error")} | {"parameters": message["parameters"]}
+    cause = (message["event"] or {}).get("id")
+    event = ended(message["function"], message["run"], state, cause, data)
+    for pause in (*_PAUSES, None):
+        try:
+            post(sink, event)
+        except TrimtabError as exc:
+            logger.warning("the end of run %s could not be told: %s", message["run"], exc)
+            if pause is not None:
+                time.sleep(pause)
+        else:
+            return
 
 
 def describe(config: ReplicaConfig, environ: Mapping[str, str]) -> dict[str, Any]:

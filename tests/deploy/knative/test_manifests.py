@@ -21,6 +21,7 @@ from trimtab.deploy.knative.manifests.delivery import iso
 from trimtab.deploy.knative.manifests.job import job
 from trimtab.deploy.knative.manifests.names import child
 from trimtab.errors import SpecError
+from trimtab.project import monitoring
 from trimtab.spec import loads
 from trimtab.spec.document import to_yaml
 
@@ -79,6 +80,17 @@ def test_every_object_fits_the_published_schema_and_has_no_field_that_is_not_in_
     known = models()
     for manifest in rendered(name).objects:
         check_schema(known, manifest)
+
+
+def test_what_watches_models_fits_the_published_schema() -> None:
+    known = models()
+    for each in monitoring.functions("1h", images=True, log_volume="rows"):
+        whole = render(
+            Rendering(function=each.function, image=IMAGE, namespace="shop", environ={"TRIMTAB_STATE": "redis://r/0"})
+        )
+        assert {item["kind"] for item in whole.objects} >= {"Service", "SinkBinding"}
+        for item in whole.objects:
+            check_schema(known, item)
 
 
 def test_a_run_fits_the_published_schema() -> None:

@@ -80,9 +80,8 @@ def test_a_name_that_cannot_be_is_refused_by_the_daemon_too(local: Any) -> None:
 
 
 def test_what_this_target_does_not_do_is_said(local: Any) -> None:
-    warnings = local.deploy("modest", HELLO, kind="serving", resources=Resources(limits={"cpu": 1})).warnings
+    warnings = local.deploy("modest", HELLO, resources=Resources(limits={"cpu": 1})).warnings
     assert warnings == [
-        "spec.kind: there is no model server yet; the handler is served like one of kind http",
         "spec.resources: requests and limits are not enforced on the local target",
     ]
 

@@ -107,3 +107,11 @@ def test_naming_the_monitor_loads_nothing_heavy() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+def test_the_store_is_the_shared_redis_if_there_is_one() -> None:
+    assert from_environ({"TRIMTAB_HOME": "/h", "TRIMTAB_STATE": "redis://r:1/0"}).store == "redis://r:1/0"
+    assert (
+        from_environ({"TRIMTAB_HOME": "/h", "TRIMTAB_STATE": "sqlite:///h/state.db"}).store
+        == "sqlite:///h/monitor/monitor.db"
+    )

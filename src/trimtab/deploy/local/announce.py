@@ -10,29 +10,20 @@ import msgspec
 from trimtab.deploy.abc import RunInfo
 from trimtab.deploy.local.runs import Runs
 from trimtab.errors import TrimtabError
-from trimtab.events import Envelope, make
+from trimtab.events import Envelope
+from trimtab.runtime.ended import ended
 from trimtab.triggers.broker import Broker
 from trimtab.triggers.broker.routes import DEFAULT
 
 logger = logging.getLogger("trimtab.announce")
 
-RUN = "dev.trimtab.run"
 _AGAIN = 1.0
 """Seconds until a broker that did not take an event is asked again."""
 
 
 def event(info: RunInfo) -> Envelope:
-    """Make the event of a run's end. Its id is the run's, so that telling it twice is telling it once."""
-    return make(
-        RUN,
-        f"/functions/{info.function}",
-        msgspec.to_builtins(info, enc_hook=str),
-        id=f"{info.id}.ended",
-        subject=info.id,
-        function=info.function,
-        state=info.state,
-        cause=info.cause,
-    )
+    """Make the event of a run's end."""
+    return ended(info.function, info.id, info.state, info.cause, msgspec.to_builtins(info, enc_hook=str))
 
 
 async def announce(runs: Runs, broker: Broker) -> None:

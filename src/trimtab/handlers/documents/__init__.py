@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from trimtab.errors import SpecError
 from trimtab.handlers.documents.abc import Document, Documents
+from trimtab.spec.hint import NOTHING
 
-__all__ = ["Document", "Documents", "open_documents"]
+__all__ = ["Document", "Documents", "open_documents", "state_url"]
+
+
+def state_url(environ: Mapping[str, str] = os.environ) -> str:
+    """Give the URL that functions of one target share: TRIMTAB_STATE. Errors: SpecError, when there is none."""
+    if url := environ.get("TRIMTAB_STATE", ""):
+        return url
+    hint = "the local target sets it by itself; a cluster's is `state` in targets.yaml"
+    raise SpecError(
+        "environment variable TRIMTAB_STATE", NOTHING, "sqlite:///path or redis://host:port/number", hint=hint
+    )
 
 
 def open_documents(url: str) -> Documents:

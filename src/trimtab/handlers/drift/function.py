@@ -15,14 +15,14 @@ import msgspec
 from trimtab.artifacts import ArtifactStore, open_store
 from trimtab.errors import NotFound, PermanentError, SpecError, StoreError, TemporaryError, TrimtabError
 from trimtab.events import Envelope, make
-from trimtab.handlers import sink
-from trimtab.handlers.documents import open_documents
+from trimtab.handlers.documents import open_documents, state_url
 from trimtab.handlers.drift.inspect import inspect
 from trimtab.handlers.drift.progress import Reports
 from trimtab.handlers.drift.report import EVENT, SCHEMA, DriftReport
 from trimtab.handlers.drift.rule import Rule
 from trimtab.handlers.monitor.monitor import Monitor
 from trimtab.runtime.event import PING, Event
+from trimtab.runtime.post import post
 
 logger = logging.getLogger("trimtab.drift")
 
@@ -102,7 +102,7 @@ class Handler:
         self._checker = Checker(
             Monitor.open(),
             open_store(),
-            Reports(open_documents(os.environ["TRIMTAB_STATE"])),
+            Reports(open_documents(state_url())),
             rule(os.environ),
             lambda envelope: _post(to, envelope),
         )
@@ -163,7 +163,7 @@ def _summary(endpoint: str, reports: Reports) -> dict[str, Any]:
 def _post(to: str, envelope: Envelope) -> None:
     if not to:
         raise TrimtabError("the drift function has no sink: set spec.sink, or K_SINK")
-    sink.post(to, envelope)
+    post(to, envelope)
 
 
 handler = Handler

@@ -23,7 +23,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Each is `TRIMTAB_MONITOR_` and its name in capitals. Durations are seconds."""
 
     store: str = ""
-    """Where the state is: `sqlite:///path` or `redis://host:port/number`. Default: a file below `TRIMTAB_HOME`."""
+    """Where the state is: `sqlite:///path` or `redis://host:port/number`. Default: the Redis of `TRIMTAB_STATE`, if it names
+    one; otherwise a file below `TRIMTAB_HOME`."""
     log: str = ""
     """The folder of the log of rows. Default: one below `TRIMTAB_HOME`."""
     window_rows: int = 10_000
@@ -83,7 +84,10 @@ def from_environ(environ: Mapping[str, str] = os.environ) -> Settings:
         if text:
             values[field.name] = _value(name, text, field.type)
     home = settings(environ).home / "monitor"
-    values.setdefault("store", f"sqlite://{quote(str(home / 'monitor.db'))}")
+    state = environ.get("TRIMTAB_STATE", "")
+    values.setdefault(
+        "store", f"sqlite://{quote(str(home / 'monitor.db'))}" if state.startswith("sqlite:") or not state else state
+    )
     values.setdefault("log", str(home / "log"))
     return Settings(**values)
 

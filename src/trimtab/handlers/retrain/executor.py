@@ -11,7 +11,6 @@ import msgspec
 from trimtab.artifacts import Artifact, ArtifactStore
 from trimtab.errors import NotFound, SpecError, TrimtabError
 from trimtab.events import make
-from trimtab.handlers import sink
 from trimtab.handlers.documents import Documents
 from trimtab.handlers.monitor.monitor import Monitor
 from trimtab.handlers.retrain.contest import agreement, contest
@@ -20,6 +19,7 @@ from trimtab.handlers.retrain.rows import Rows, label_column
 from trimtab.handlers.retrain.state import Action, Attempt, Loop, Traffic
 from trimtab.handlers.retrain.training import Training
 from trimtab.handlers.serving import document as models
+from trimtab.runtime.post import post
 
 _SOURCE = "/loops/"
 
@@ -118,7 +118,7 @@ class Executor:
             raise TrimtabError("this function has no sink: set spec.sink, or K_SINK")
         source = _SOURCE + quote(endpoint, safe="/")
         event = make(type, source, data, id=identity, subject=endpoint, endpoint=endpoint, **extensions)
-        sink.post(self._sink, event)
+        post(self._sink, event)
 
     # What was seen
 

@@ -13,19 +13,19 @@ import msgspec
 from trimtab.artifacts import is_store_uri, open_store
 from trimtab.errors import PermanentError, StoreError, TemporaryError
 from trimtab.events import Envelope
-from trimtab.handlers.documents import open_documents
+from trimtab.handlers.documents import open_documents, state_url
 from trimtab.handlers.monitor.monitor import Monitor
 from trimtab.handlers.retrain.executor import Executor
 from trimtab.handlers.retrain.messages import Approved, Judged, Message, Observed, Registered, Rejected, RunEnded
 from trimtab.handlers.retrain.runner import Runner
 from trimtab.handlers.retrain.state import Loop, Severity
 from trimtab.handlers.serving.register import ENDPOINT, Registration
+from trimtab.runtime.ended import RUN
 from trimtab.runtime.event import PING, Event
 
 logger = logging.getLogger("trimtab.retrain")
 
 DRIFT = "dev.trimtab.drift"
-RUN = "dev.trimtab.run"
 _VERBS: dict[str, tuple[str, ...]] = {
     "approve": ("approval",),
     "promote": ("approve", "canary", "shadow"),
@@ -45,7 +45,7 @@ class Handler:
 
     def load(self) -> None:
         """Open what it works with, so that a wrong setting fails the deployment."""
-        documents = open_documents(os.environ["TRIMTAB_STATE"])
+        documents = open_documents(state_url())
         self._executor = Executor(open_store(), Monitor.open(), documents, os.environ.get("K_SINK", ""))
         self._runner = Runner(documents, self._executor)
 

@@ -1,4 +1,4 @@
-"""Posts one event to a sink and waits for its answer: for what must be known to have arrived before it counts as done."""
+"""Posts one event and waits for the sink's answer: for what must be known to have arrived before it counts as done."""
 
 from __future__ import annotations
 
