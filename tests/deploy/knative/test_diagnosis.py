@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 from tests.deploy.knative.conftest import IMAGE
-from tests.deploy.knative.fake.knative import Knative, pod, update
+from tests.deploy.knative.fake.knative import Knative, healthy, pod, update
 from tests.deploy.knative.fake.server import FakeCluster
 from tests.deploy.knative.fake.store import Object
 from tests.deploy.knative.test_target import function
@@ -131,3 +131,11 @@ def test_a_deployment_that_takes_too_long_says_what_to_do(target: KnativeTarget,
     target.options = Options(timeout=0.3)
     with pytest.raises(DeployFailed, match=r"hello-00001 is not ready after 0.3 s; deploy again to go on waiting"):
         target.deploy(function())
+
+
+def test_a_fix_is_not_judged_by_the_revision_that_it_replaces(target: KnativeTarget, knative: Knative) -> None:
+    knative.outcome = replay(SITUATIONS["crash at start"])
+    with pytest.raises(DeployFailed, match="hello-00001: the container crashes at start"):
+        target.deploy(function())
+    knative.outcome, knative.lag = healthy, 0.5
+    assert target.deploy(function("scale: {max: 2}")).revision == "hello-00002"

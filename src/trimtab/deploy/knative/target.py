@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from trimtab.deploy.abc import Deployment, FunctionInfo, ModelChange, Progress, RunInfo, Target
 from trimtab.deploy.knative import diff as differences
 from trimtab.deploy.knative import logs, place, record
+from trimtab.deploy.knative.answers import deployed, deployed_job, image_in, objects_of, revision_before, sentence
 from trimtab.deploy.knative.canary import Canary, Counters, Decision, Figures, Guard
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.connect import connect
@@ -31,11 +32,12 @@ from trimtab.deploy.knative.client.kinds import (
     TRIGGER,
     kind_of,
 )
-from trimtab.deploy.knative.describe import OF_REVISION, OF_SERVICE, Objects, describe, with_slash
+from trimtab.deploy.knative.commit import commit_of
+from trimtab.deploy.knative.describe import OF_REVISION, OF_SERVICE, Objects, describe
 from trimtab.deploy.knative.image import image_of
 from trimtab.deploy.knative.ingress import load_balancer, through
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendered, Rendering
-from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY, SPEC_HASH
+from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY
 from trimtab.deploy.knative.manifests.service import traffic_target
 from trimtab.deploy.knative.preflight.checks import check
 from trimtab.deploy.knative.preflight.facts import Check, Facts
@@ -116,11 +118,11 @@ class KnativeTarget(Target):
         stages.finish("apply", f"{len(wanted.objects)} objects" + (f", {len(stale)} pruned" if stale else ""))
         service = live.get("Service")
         if service is None:
-            return _deployed_job(name, live["ConfigMap"], before, stages, wanted)
+            return deployed_job(name, live["ConfigMap"], before, stages, wanted)
         if how.wait:
             patience = seconds(function.spec.timeouts.start)
             service = Waiter(api, stages, patience=patience, timeout=how.timeout, say=how.say).wait(service)
-        return _deployment(name, service, before, stages, wanted)
+        return deployed(name, service, before, stages, wanted)
 
     def preflight(self, function: Function | None = None, *, image: str = "") -> list[Check]:
         """Check the cluster, for a function where one is given; nothing is changed, and nothing is built."""
@@ -134,7 +136,7 @@ class KnativeTarget(Target):
         """Compare what is on the cluster with what `deploy` would apply. `image`: without it, what runs now counts."""
         api = self._within(function)
         live = place.owned(api, function.metadata.name)
-        image = image or function.spec.build.image or _image(live) or self._not_built(function)
+        image = image or function.spec.build.image or image_in(live) or self._not_built(function)
         service = next((item for item in live if kind_of(item) == SERVICE), None)
         wanted = place.desired(self._rendering(function, image, api.groups()), service).objects
         return differences.compare(wanted, live, place.stale(live, wanted))
@@ -197,12 +199,12 @@ class KnativeTarget(Target):
         labels = {MANAGED_BY: FIELD_MANAGER, **({FUNCTION: name} if name else {})}
         found: dict[str, Objects] = {}
         for item in self.api.all(CONFIG_MAP, labels):
-            _of(found, item).record = record.read(item)
+            objects_of(found, item).record = record.read(item)
         for item in self.api.all(SERVICE, labels):
-            _of(found, item).service = item
+            objects_of(found, item).service = item
         for kind in (PING_SOURCE, CRON_JOB, TRIGGER, CONTAINER_SOURCE, DEPLOYMENT):
             for item in self.api.all(kind, labels):
-                _of(found, item).triggers.append(item)
+                objects_of(found, item).triggers.append(item)
         known = {objects.name for objects in found.values() if objects.service}
         for item in self.api.all(REVISION, {OF_SERVICE: name} if name else None):
             if (service := item["metadata"]["labels"].get(OF_SERVICE)) in known:
@@ -239,7 +241,7 @@ class KnativeTarget(Target):
         """See Target."""
         info = self.get(name)
         if revision is None:
-            revision = _before(info)
+            revision = revision_before(info)
         tags = [TrafficTarget(revision=r.name, percent=0, tag=tag) for r in info.revisions for tag in r.urls]
         return self.traffic(name, [TrafficTarget(revision=revision, percent=100), *tags])
 
@@ -366,75 +368,3 @@ class KnativeTarget(Target):
         """Give a deployed function's description with its image, as `promote` takes it to another target."""
         function, image = self._deployed(name)
         return replace(function, spec=replace(function.spec, build=replace(function.spec.build, image=image)))
-
-
-def sentence(failed: list[Check], target: str) -> str:
-    """Say what keeps a function from being deployed."""
-    rows = "".join(
-        f"\n  {row.name}: {row.found}; needed: {row.needed}" + (f"\n    {row.fix}" if row.fix else "") for row in failed
-    )
-    return f"the target {target!r} is not ready for this; nothing was changed:{rows}"
-
-
-def commit_of(function: Function) -> str:
-    """Give the git commit of a function's source; empty where it has none or git does not know."""
-    import subprocess
-    from pathlib import Path
-
-    path = function.spec.source.path
-    if path is None:
-        return ""
-    folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    try:
-        asked = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-        found = subprocess.run(asked, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return found.stdout.strip() if found.returncode == 0 else ""
-
-
-def _deployment(name: str, service: Manifest, before: Manifest | None, stages: Stages, wanted: Rendered) -> Deployment:
-    status = service.get("status") or {}
-    old = ((before or {}).get("metadata") or {}).get("generation")
-    return Deployment(
-        name=name,
-        revision=status.get("latestReadyRevisionName", "") or status.get("latestCreatedRevisionName", ""),
-        url=with_slash(status.get("url", "")),
-        changed=old != service["metadata"].get("generation"),
-        stages=stages.done,
-        warnings=wanted.notes,
-    )
-
-
-def _deployed_job(name: str, kept: Manifest, before: Manifest | None, stages: Stages, wanted: Rendered) -> Deployment:
-    """A job has no revisions; its description's hash says which one it is."""
-    digest = kept["metadata"]["annotations"][SPEC_HASH]
-    known = ((before or {}).get("metadata") or {}).get("annotations") or {}
-    changed = known.get(SPEC_HASH) != digest
-    revision = f"{name}-{digest[:8]}"
-    return Deployment(name=name, revision=revision, url="", changed=changed, stages=stages.done, warnings=wanted.notes)
-
-
-def _before(info: FunctionInfo) -> str:
-    serving = max(info.revisions, key=lambda each: each.percent, default=None)
-    names = [each.name for each in info.revisions]
-    ready = [each.name for each in info.revisions if each.state != "failed"]
-    place_of = names.index(serving.name) if serving else 0
-    earlier = [name for name in ready if names.index(name) < place_of]
-    if not earlier:
-        raise Conflict(
-            f"{info.name!r} has no ready revision before {serving.name if serving else '?'!r} to roll back to"
-        )
-    return earlier[-1]
-
-
-def _of(found: dict[str, Objects], item: Manifest) -> Objects:
-    name = item["metadata"]["labels"][FUNCTION]
-    return found.setdefault(name, Objects(name=name))
-
-
-def _image(live: list[Manifest]) -> str:
-    for item in live:
-        if kind_of(item) == CONFIG_MAP:
-            return record.read(item).image
-    return ""

@@ -12,7 +12,9 @@ from trimtab.deploy.knative.client.kinds import EVENT, POD, REVISION, SERVICE
 from trimtab.deploy.knative.describe import OF_REVISION, OF_SERVICE, is_ready
 from trimtab.deploy.knative.diagnosis import Diagnosis, Reason, Situation, condition, crashed, diagnose
 from trimtab.deploy.knative.manifests.abc import Manifest
+from trimtab.deploy.knative.manifests.names import SPEC_HASH
 from trimtab.deploy.knative.mirror import Mirror
+from trimtab.deploy.knative.place import FORCED
 from trimtab.deploy.knative.podlog import last_lines
 from trimtab.deploy.stages import Stages
 from trimtab.errors import DeployFailed, TargetError
@@ -75,12 +77,14 @@ class Waiter:
         self, service: Manifest, revisions: list[Manifest], pods: list[Manifest], waited: float
     ) -> Situation:
         latest = (service.get("status") or {}).get("latestCreatedRevisionName")
-        revision = next((each for each in revisions if each["metadata"]["name"] == latest), None)
+        named = (each for each in revisions if each["metadata"]["name"] == latest)
+        revision = next((each for each in named if _is_of(each, service)), None)
+        own = [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(OF_REVISION) == latest]
         return Situation(
             service=service,
             revision=revision,
-            pods=[pod for pod in pods if (pod["metadata"].get("labels") or {}).get(OF_REVISION) == latest],
-            events=_of(self._events, str(latest)),
+            pods=own if revision is not None else [],
+            events=_of(self._events, str(latest)) if revision is not None else [],
             logs=self._logs,
             waited=waited,
             patience=self._patience,
@@ -132,6 +136,13 @@ def is_current(service: Manifest, applied: Manifest) -> bool:
     """Tell whether Knative has seen what was applied: older conditions say nothing about it."""
     seen = (service.get("status") or {}).get("observedGeneration", 0)
     return bool(seen >= max(applied["metadata"].get("generation", 0), service["metadata"].get("generation", 0)))
+
+
+def _is_of(revision: Manifest, service: Manifest) -> bool:
+    """Tell whether a revision was made of the template as it is: for a moment the one before still counts as the latest."""
+    wanted = (service["spec"]["template"].get("metadata") or {}).get("annotations") or {}
+    found = revision["metadata"].get("annotations") or {}
+    return all(found.get(name) == wanted.get(name) for name in (SPEC_HASH, FORCED))
 
 
 def _of(events: list[Manifest], revision: str) -> list[Manifest]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,8 @@ class Knative:
 
     def __init__(self) -> None:
         self.outcome: Outcome = healthy
-        self.replicas = 1
+        self.lag = 0.0
+        """Seconds until a new template becomes a revision; until then the one before is the latest that was created."""
 
     def __call__(self, cluster: FakeCluster, change: str, item: Object) -> None:
         if item.get("kind") != "Service" or not str(item.get("apiVersion", "")).startswith("serving"):
@@ -34,6 +36,10 @@ class Knative:
         known = revisions(cluster, name, item["metadata"]["namespace"])
         latest = known[-1] if known else None
         if latest is None or latest["metadata"]["annotations"].get("test/template") != repr(item["spec"]["template"]):
+            if self.lag:
+                update(cluster, "services", name, item["metadata"]["namespace"], observedGeneration=generation)
+                threading.Timer(self.lag, self._revision, (cluster, item, generation, len(known) + 1)).start()
+                return
             self._revision(cluster, item, generation, len(known) + 1)
         else:
             route(cluster, name, item["metadata"]["namespace"])
