@@ -29,6 +29,7 @@ NAMES = [
     "alarms",
     "kernels",
     "build",
+    "knative",
     "weight",
 ]
 _PAGE = ROOT / "docs" / "benchmarks.md"

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from tests.builder.image.conftest import server, tiny
+from tests.deploy.knative.conftest import cluster, knative, kubeconfig
 
 from trimtab.spec import loads
 
-__all__ = ["server", "tiny"]
+__all__ = ["cluster", "knative", "kubeconfig", "server", "tiny"]
 
 ROOT = Path(__file__).parents[2]
 SESSIONS = [
@@ -24,6 +25,7 @@ SESSIONS = [
     "docs/drift.md",
     "docs/getting-started.md",
     "docs/handlers.md",
+    "docs/knative.md",
     "docs/local-target.md",
     "docs/loop.md",
     "docs/monitoring.md",
@@ -42,14 +44,16 @@ def test_the_commands_of_a_page_print_what_it_shows(name: str, session: Any, req
     page = ROOT / name
     if shutil.which("curl") is None and "$ curl" in page.read_text("utf-8"):
         pytest.skip("there is no curl here, which the page uses")
-    if name == "docs/builder.md":
+    if name == "docs/knative.md":  # a cluster that is none, over real HTTP
+        session.run(f"export KUBECONFIG={request.getfixturevalue('kubeconfig')}")
+    if name in ("docs/builder.md", "docs/knative.md"):
         for variable, value in _builders(request, session).items():
             session.run(f"export {variable}={value}")
     session.play(page)
 
 
 def _builders(request: pytest.FixtureRequest, session: Any) -> dict[str, str]:
-    """Give the builder's page a registry, in place of the one on port 5000, and a base image that is here."""
+    """Give a page that builds a registry, in place of the one on port 5000, and a base image that is here."""
     server = request.getfixturevalue("server")
     session.learned["5000"] = str(server.port)
     return {"TRIMTAB_BASE_IMAGE": request.getfixturevalue("tiny")}

@@ -28,6 +28,7 @@ def train(context, depth: int = 1, data=None):
         raise ValueError("unlucky")
     if depth == 99:
         return "x" * 5000
+    print("recorded")
     while depth == 77:
         time.sleep(0.01)
     return {"accuracy": 0.5}
@@ -78,6 +79,7 @@ def test_an_event_that_starts_a_run_is_the_contexts(tmp_path: Path) -> None:
     (tmp_path / "event").write_text(json.dumps(event))
     code, _, last, _, _ = run(tmp_path, K_EVENT_PATH=str(tmp_path / "event"), TRIMTAB_RUN="")
     assert (code, last["results"]["cause"], last["results"]["depth"]) == (0, "e1", 5)
+    assert last["cause"] == "e1"
 
 
 def test_a_run_that_fails_says_why(tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_a_run_that_is_ended_says_so(tmp_path: Path) -> None:
     process = start(tmp_path, TRIMTAB_PARAMETERS='{"depth": 77}', PYTHONUNBUFFERED="1")
     assert process.stdout is not None
     deadline = time.monotonic() + 30
-    while b"training" not in process.stdout.readline():
+    while b"recorded" not in process.stdout.readline():
         assert time.monotonic() < deadline
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)

@@ -36,6 +36,8 @@ class ClusterSettings(Struct, frozen=True, kw_only=True, rename="camel", forbid_
     """Where images are pushed, such as `registry.example.com/team` (`TRIMTAB_REGISTRY`)."""
     ingress: str = ""
     """The address of the cluster's ingress, where its domain does not resolve from here (`TRIMTAB_INGRESS`)."""
+    prometheus: str = ""
+    """The URL of a Prometheus that scrapes the functions, for canaries. Empty: the pods are asked."""
     artifacts: str = ""
     """Where functions on the cluster keep artifacts, such as `s3://bucket/artifacts` (their `TRIMTAB_ARTIFACTS`)."""
     state: str = ""
@@ -111,7 +113,7 @@ def _read(path: Path, own: ClusterSettings) -> dict[str, ClusterSettings]:
             for name, fields in found.items()
         }
     except (yaml.YAMLError, msgspec.ValidationError) as exc:
-        allowed = "targets: {NAME: {context, kubeconfig, namespace, registry, ingress, artifacts, state}}"
+        allowed = "targets: {NAME: {context, kubeconfig, namespace, registry, ingress, prometheus, artifacts, state}}"
         raise SpecError("targets", str(path), allowed, hint=str(exc)) from exc
     if "local" in made:
         raise SpecError("targets.local", str(path), "another name: `local` is this machine")

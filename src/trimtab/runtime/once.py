@@ -44,6 +44,8 @@ def run(config: ReplicaConfig, environ: Mapping[str, str] = os.environ) -> int:
     configure(ReplicaConfig(function=message["function"], revision=message["run"]))
     signal.signal(signal.SIGTERM, _ended)
     code, report = attempt(message)
+    if message["event"] is not None:
+        report["cause"] = message["event"]["id"]
     text = msgspec.json.encode({RESULT: report}, enc_hook=written)
     sys.stdout.flush()
     sys.stdout.buffer.write(text + b"\n")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.deploy.knative.fake.server import FakeCluster
 from tests.deploy.knative.test_target import edited
 
 from trimtab.deploy.knative.canary import Figures, Guard, figures, last, read, since, tripped
 from trimtab.deploy.knative.client.kinds import SERVICE
 from trimtab.deploy.knative.target import KnativeTarget, Options
-from trimtab.errors import Conflict
+from trimtab.errors import Conflict, TargetUnreachable
 from trimtab.runtime.limits import Limiter
 from trimtab.runtime.metrics import Metrics
 
@@ -103,3 +111,55 @@ def test_figures_add_up(good: int, bad: int) -> None:
     assert found.requests == good + bad
     assert found.error_rate == (bad / (good + bad) if good + bad else 0)
     assert bool(tripped(found, Guard(min_requests=1))) == (bad > 0.01 * (good + bad))
+
+
+class Prometheus(BaseHTTPRequestHandler):
+    """Answers instant queries for one revision, with more requests at each look."""
+
+    looks = 0
+    body: bytes | None = None
+
+    def do_GET(self) -> None:
+        query = parse_qs(urlsplit(self.path).query)["query"][0]
+        type(self).looks += "requests_total" in query
+        name, _, selector = query.partition("{")
+        assert selector == 'revision="hello-00002",namespace=~"default|"}'
+        labels: dict[str, str] = {"pod": "gone", "worker": "0"}
+        count = str(100 * self.looks)
+        samples: list[dict[str, Any]] = (
+            [{"metric": labels | {"code": "200"}, "value": [0, count]}]
+            if name.endswith("total")
+            else [{"metric": labels | {"le": le}, "value": [0, count]} for le in ("0.1", "+Inf")]
+        )
+        body = self.body or json.dumps({"status": "success", "data": {"result": samples}}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def prometheus() -> Iterator[str]:
+    Prometheus.looks, Prometheus.body = 0, None
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Prometheus)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/prefix"
+    server.shutdown()
+    server.server_close()
+
+
+def test_prometheus_is_asked_where_the_target_names_one(held: KnativeTarget, prometheus: str) -> None:
+    held.settings = replace(held.settings, prometheus=prometheus)
+    done = held.canary("hello", [10, 100], 0.0, Guard(max_latency=0.5))
+    assert done.state == "promoted"
+    assert done.steps == [Figures(percent=10, requests=100, error_rate=0.0, latency=0.1)]
+
+
+def test_what_is_no_prometheus_is_told(held: KnativeTarget, prometheus: str) -> None:
+    Prometheus.body = b"<html>"
+    held.settings = replace(held.settings, prometheus=prometheus)
+    with pytest.raises(TargetUnreachable, match="answered 200, and not as Prometheus does: b'<html>'"):
+        held.canary("hello", [10, 100], 0.0, Guard())

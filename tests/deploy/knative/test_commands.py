@@ -118,6 +118,25 @@ def test_the_same_image_goes_from_one_target_to_the_next(
     assert there["spec"]["template"]["spec"]["containers"][0]["image"] == IMAGE
 
 
+def test_no_wait_says_that_nothing_was_waited_for(trimtab: Trimtab, knative: Knative) -> None:
+    knative.outcome = lambda *_: None
+    result = trimtab("deploy", "function.yaml", "--target", "knative", "--no-wait")
+    assert "`trimtab get hello` shows whether it serves" in result.stdout or "hello-00001" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["ls", "get hello", "preflight", "deploy function.yaml", "diff function.yaml"])
+def test_no_secret_is_printed_whatever_fails(
+    trimtab: Trimtab, cluster: FakeCluster, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIMTAB_DEBUG", "1")
+    cluster.token = "another"
+    words = command.split()
+    result = trimtab(*words, "--target", "knative")
+    assert result.exit_code != 0
+    assert "401" in result.output
+    assert "s3cret" not in result.output
+
+
 def test_options_for_clusters_are_refused_here(trimtab: Trimtab) -> None:
     result = trimtab("deploy", "function.yaml", "--no-wait")
     assert result.exit_code == 2

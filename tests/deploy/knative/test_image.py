@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from tests.builder.image.conftest import HELLO, home, server, tiny, warm
 from tests.builder.image.servers import Registry
 from tests.deploy.knative.fake.server import FakeCluster
+from tests.deploy.knative.test_commands import Ingress
 
+import trimtab
 from trimtab.deploy.abc import Stage
 from trimtab.deploy.knative.target import KnativeTarget
 from trimtab.deploy.named import ClusterSettings
@@ -58,3 +62,24 @@ def test_nothing_is_pushed_when_preflight_fails(
         place.deploy(source(tiny, name="unbuilt"))
     assert server.tags("team/unbuilt") == []
     assert "team/unbuilt" not in json.loads(server.get("/v2/_catalog")[1])["repositories"]
+
+
+@pytest.mark.usefixtures("home")
+def test_the_python_front_deploys_to_a_cluster_and_calls_through_its_ingress(
+    place: KnativeTarget, kubeconfig: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingress = ThreadingHTTPServer(("127.0.0.1", 0), Ingress)
+    threading.Thread(target=ingress.serve_forever, daemon=True).start()
+    (tmp_path / "front.py").write_text(HELLO)
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    monkeypatch.setenv("TRIMTAB_REGISTRY", place.settings.registry)
+    monkeypatch.setenv("TRIMTAB_INGRESS", f"127.0.0.1:{ingress.server_port}")
+    try:
+        fn = trimtab.code_to_function("front", filename=str(tmp_path / "front.py"), kind="http")
+        fn.spec.build.base_image = tiny
+        assert fn.deploy(target="knative", watch=False) == "http://front.default.example.com/"
+        assert fn.invoke("/x") == {"host": ["front.default.example.com"], "path": "/x"}
+        fn.delete()
+    finally:
+        ingress.shutdown()
+        ingress.server_close()

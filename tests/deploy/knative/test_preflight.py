@@ -63,6 +63,11 @@ def test_an_api_that_does_not_answer(tmp_path: Path) -> None:
     assert "start the cluster, the VPN or the tunnel" in row.fix
 
 
+def test_a_server_that_is_no_kubernetes(target: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.faults.append(Fault("GET", "^/version$", 404, times=9))
+    assert failed(target, function())["api"].found == f"{cluster.url} answers, and is no Kubernetes API"
+
+
 def test_credentials_that_have_expired(target: KnativeTarget, cluster: FakeCluster) -> None:
     cluster.token = "another"
     row = failed(target, function())["credentials"]
@@ -103,6 +108,12 @@ def test_a_kubernetes_that_is_too_old(target: KnativeTarget, cluster: FakeCluste
 @pytest.mark.parametrize(
     ("verb", "resource", "found", "fix"),
     [
+        (
+            "get",
+            "services",
+            "no get on services.serving.knative.dev",
+            "--verb=get --resource=services.serving.knative.dev",
+        ),
         ("create", "services", "no create on services.serving.knative.dev", "--resource=services.serving.knative.dev"),
         ("delete", "configmaps", "no delete on configmaps", "--verb=delete --resource=configmaps "),
         ("get", "pods/log", "no get on pods/log", "--resource=pods/log "),

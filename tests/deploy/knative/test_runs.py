@@ -127,7 +127,8 @@ def test_a_run_is_cancelled_and_stays_in_the_history(target: KnativeTarget, clus
 
 @pytest.mark.usefixtures("jobs")
 def test_a_deployed_job_is_run_by_its_name(target: KnativeTarget) -> None:
-    target.deploy(job())
+    done = target.deploy(job())
+    assert (done.changed, target.deploy(job()).changed, done.url) == (True, False, "")
     assert target.get("train").kind == "job"
     named = Function(metadata=Metadata(name="train"), spec=FunctionSpec(kind="job"))
     assert target.run(named, {}).parameters == {"depth": 1}

@@ -123,7 +123,7 @@ def canary(
     have come. The figures are those of the revision's own pods (/metrics). The decision and the figures are kept with the
     function; `trimtab get` shows the split. Ends with exit code 1 when the traffic was sent back.
 
-    \\b
+    \b
     trimtab canary hello --target production
     trimtab canary hello --steps 1,10,50,100 --every 5m --max-errors 0.5 --max-latency 250ms
     """

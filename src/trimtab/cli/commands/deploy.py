@@ -126,6 +126,8 @@ def sentence(done: Deployment) -> str:
     if not done.changed:
         return f"{done.name} is unchanged: {done.revision} serves {done.url}"
     ms = sum(stage.ms for stage in done.stages)
+    if not done.revision:
+        return f"{done.name} is applied after {ms:.0f} ms; `trimtab get {done.name}` shows whether it serves"
     return f"{done.revision} is ready after {ms:.0f} ms: {done.url}"
 
 

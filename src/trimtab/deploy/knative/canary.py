@@ -1,6 +1,6 @@
 """A canary: a new revision gets the traffic step by step, and none when its figures trip the guard.
 
-The figures are those of the revision's own pods, `/metrics` read through the cluster's API. The decision and the figures
+The figures are those of the revision's own pods, `/metrics` read through the cluster's API or from Prometheus. The decision and the figures
 of each step are kept on the function's Service.
 """
 
@@ -104,7 +104,10 @@ def tripped(found: Figures, guard: Guard) -> str:
 
 
 class Canary:
-    """One canary. `split` sends so many percent to the revision and the rest to where it came from."""
+    """One canary. `split` sends so many percent to the revision and the rest to where it came from.
+
+    `counters` gives the revision's counters; without it the pods are asked.
+    """
 
     def __init__(
         self,
@@ -114,12 +117,14 @@ class Canary:
         guard: Guard,
         split: Callable[[int], None],
         *,
+        counters: Callable[[], Counters] | None = None,
         say: Callable[[Figures], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._api, self._name, self._guard, self._split, self._say = api, name, guard, split, say
         self._clock, self._sleep = clock, sleep
+        self._counters = counters or self._pods
         self._seen: Counters = {}
         self.decision = Decision(revision=revision)
 
@@ -154,15 +159,20 @@ class Canary:
                 return reason
 
     def _scrape(self) -> None:
-        """Read the pods that are there; what was read of others stays as it was."""
+        """Take over what there is; what was read of pods that are gone stays as it was."""
+        self._seen |= self._counters()
+
+    def _pods(self) -> Counters:
+        found: Counters = {}
         for pod in filter(is_ready, self._api.all(POD, {OF_REVISION: self.decision.revision})):
             name = pod["metadata"]["name"]
             path = POD.path(self._api.namespace, f"{name}:{_PORT}", "proxy/metrics")
             try:
                 with self._api.http.lines(path, {}, doing=f"read the metrics of {name}", read=5.0) as lines:
-                    self._seen |= read(name, b"\n".join(lines).decode("utf-8", "replace"))
+                    found |= read(name, b"\n".join(lines).decode("utf-8", "replace"))
             except OSError:
                 continue  # it went while we asked
+        return found
 
     def _decide(self, state: Literal["running", "promoted", "rolled back"], reason: str) -> Decision:
         self.decision.state, self.decision.reason = state, reason

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
+from trimtab.deploy.named import ClusterSettings
 from trimtab.deploy.stages import Stages
 from trimtab.errors import SpecError
-from trimtab.spec import Function
+from trimtab.spec import Function, StreamTrigger
+from trimtab.spec.stream import parse
+
+_PLACES = {"s3": "s3", "gs": "gs", "redis": "redis", "rediss": "redis"}
+"""Which extra of Trimtab a place for artifacts or state needs, by its URL's scheme."""
 
 
-def image_of(function: Function, registry: str, stages: Stages) -> str:
+def image_of(function: Function, cluster: ClusterSettings, stages: Stages) -> str:
     """Give the image, by digest where we built it. Errors: SpecError without image and registry, BuildError."""
+    registry = cluster.registry
     if function.spec.build.image:
         return function.spec.build.image
     if not registry:
@@ -17,7 +25,22 @@ def image_of(function: Function, registry: str, stages: Stages) -> str:
     from trimtab.builder.build import build
     from trimtab.builder.request import BuildRequest
 
-    built = build(BuildRequest(function=function, image=f"{registry.strip('/')}/{function.metadata.name}"))
+    image = f"{registry.strip('/')}/{function.metadata.name}"
+    built = build(BuildRequest(function=equipped(function, cluster), image=image))
     for step in built.steps:
         stages.took(step.name, step.ms or 0.0, step.detail)
     return built.reference
+
+
+def equipped(function: Function, cluster: ClusterSettings) -> Function:
+    """Require what the image needs besides the function's own: the clients of its streams, and of where the target keeps
+    artifacts and state."""
+    urls = [trigger.url for trigger in function.spec.triggers if isinstance(trigger, StreamTrigger)]
+    extras = {parse(url).kind for url in urls}
+    schemes = {place.partition(":")[0] for place in (cluster.artifacts, cluster.state)}
+    extras |= {_PLACES[scheme] for scheme in schemes if scheme in _PLACES}
+    if not extras:
+        return function
+    wanted = function.spec.build
+    more = replace(wanted, requirements=[*wanted.requirements, f"trimtab[{','.join(sorted(extras))}]"])
+    return replace(function, spec=replace(function.spec, build=more))

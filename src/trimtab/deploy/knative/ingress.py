@@ -12,6 +12,7 @@ from trimtab.errors import Conflict, TargetError
 
 _KNOWN = (
     ("kourier-system", "kourier"),
+    ("knative-serving", "kourier"),
     ("istio-system", "istio-ingressgateway"),
     ("contour-external", "envoy"),
 )

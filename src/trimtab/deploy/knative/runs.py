@@ -169,6 +169,7 @@ def describe(item: Manifest, pod: Manifest | None, message: str = "") -> RunInfo
         error=(said.get("error") or _ended_by(ended) or error) if failed else None,
         artifact_path=_environ(item).get("TRIMTAB_ARTIFACT_PATH"),
         artifacts=said.get("artifacts") or {},
+        cause=said.get("cause"),
     )
 
 

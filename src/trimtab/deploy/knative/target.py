@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,9 +13,10 @@ from msgspec.structs import replace
 from trimtab.deploy.abc import Deployment, FunctionInfo, ModelChange, Progress, RunInfo, Target
 from trimtab.deploy.knative import diff as differences
 from trimtab.deploy.knative import logs, place, record
-from trimtab.deploy.knative.canary import Canary, Decision, Figures, Guard
+from trimtab.deploy.knative.canary import Canary, Counters, Decision, Figures, Guard
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.connect import connect
+from trimtab.deploy.knative.client.failures import Forbidden
 from trimtab.deploy.knative.client.kinds import (
     BROKER,
     CONFIG_MAP,
@@ -33,11 +35,12 @@ from trimtab.deploy.knative.describe import OF_REVISION, OF_SERVICE, Objects, de
 from trimtab.deploy.knative.image import image_of
 from trimtab.deploy.knative.ingress import load_balancer, through
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendered, Rendering
-from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY
+from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY, SPEC_HASH
 from trimtab.deploy.knative.manifests.service import traffic_target
 from trimtab.deploy.knative.preflight.checks import check
 from trimtab.deploy.knative.preflight.facts import Check, Facts
-from trimtab.deploy.knative.preflight.gather import gather
+from trimtab.deploy.knative.preflight.gather import gather, reach
+from trimtab.deploy.knative.prometheus import scrape
 from trimtab.deploy.knative.runs import Runs
 from trimtab.deploy.knative.wait import Waiter, is_current
 from trimtab.deploy.named import ClusterSettings
@@ -99,20 +102,21 @@ class KnativeTarget(Target):
         how = self.options
         stages = Stages(progress)
         if self.settings.registry and not function.spec.build.image:  # a push is a change, too
-            self._checked(self._rendering(function, _NOT_BUILT), forced="")
-        rendering = self._rendering(function, image_of(function, self.settings.registry, stages))
+            self._checked(self._rendering(function, self._not_built(function)), dry_run=False)
+        rendering = self._rendering(function, image_of(function, self.settings, stages))
         api, name = self._within(function), rendering.name
         forced = str(time.time_ns()) if force else ""
         facts, wanted = self._checked(rendering, forced=forced)
         stages.finish("preflight", f"{facts.kubernetes}, Knative {facts.knative or 'of unknown version'}")
-        before = api.find(SERVICE, name) if function.spec.kind != "job" else None
+        kind, at = (CONFIG_MAP, record.name_of(name)) if function.spec.kind == "job" else (SERVICE, name)
+        before = api.find(kind, at)
         live = place.applied(api, wanted.objects, force=how.force_conflicts)
         stale = place.stale(place.owned(api, name, function.metadata.project), wanted.objects)
         place.prune(api, stale)
         stages.finish("apply", f"{len(wanted.objects)} objects" + (f", {len(stale)} pruned" if stale else ""))
         service = live.get("Service")
         if service is None:
-            return Deployment(name=name, revision="", url="", stages=stages.done, warnings=wanted.notes)
+            return _deployed_job(name, live["ConfigMap"], before, stages, wanted)
         if how.wait:
             patience = seconds(function.spec.timeouts.start)
             service = Waiter(api, stages, patience=patience, timeout=how.timeout, say=how.say).wait(service)
@@ -121,16 +125,16 @@ class KnativeTarget(Target):
     def preflight(self, function: Function | None = None, *, image: str = "") -> list[Check]:
         """Check the cluster, for a function where one is given; nothing is changed, and nothing is built."""
         if function is None:
-            return check(gather(self.api, []), [])
+            return check(gather(self.api, reach(self.api), []), [])
         # The check needs some image: one that is not built yet cannot be resolved, and by digest it need not be.
-        rendering = self._rendering(function, image or function.spec.build.image or _NOT_BUILT)
+        rendering = self._rendering(function, image or function.spec.build.image or self._not_built(function))
         return self._checks(rendering)[0]
 
     def diff(self, function: Function, *, image: str = "") -> list[differences.Difference]:
         """Compare what is on the cluster with what `deploy` would apply. `image`: without it, what runs now counts."""
         api = self._within(function)
         live = place.owned(api, function.metadata.name)
-        image = image or function.spec.build.image or _image(live) or _NOT_BUILT
+        image = image or function.spec.build.image or _image(live) or self._not_built(function)
         service = next((item for item in live if kind_of(item) == SERVICE), None)
         wanted = place.desired(self._rendering(function, image, api.groups()), service).objects
         return differences.compare(wanted, live, place.stale(live, wanted))
@@ -151,22 +155,28 @@ class KnativeTarget(Target):
             job_sink=True if groups is None else place.has_job_sink(groups),
         )
 
-    def _checked(self, rendering: Rendering, *, forced: str) -> tuple[Facts, Rendered]:
-        rows, facts, wanted = self._checks(rendering, forced=forced)
+    def _not_built(self, function: Function) -> str:
+        """Name an image that is still to be built: where it will be, so that rules about registries hold for it."""
+        return f"{self.settings.registry or 'registry.invalid'}/{function.metadata.name}@sha256:{'0' * 64}"
+
+    def _checked(self, rendering: Rendering, *, forced: str = "", dry_run: bool = True) -> tuple[Facts, Rendered]:
+        rows, facts, wanted = self._checks(rendering, forced=forced, dry_run=dry_run)
         failed = [row for row in rows if not row.ok]
         if failed:
             raise PreflightFailed(sentence(failed, self.settings.name), failed)
         return facts, wanted
 
-    def _checks(self, rendering: Rendering, *, forced: str = "") -> tuple[list[Check], Facts, Rendered]:
-        api = self._within(rendering.function)
-        spec = rendering.function.spec
-        live = None
-        bare = gather(api, [])
-        if not bare.error and spec.kind != "job" and SERVICE.api in bare.groups:
-            live = api.find(SERVICE, rendering.name)
+    def _checks(
+        self, rendering: Rendering, *, forced: str = "", dry_run: bool = True
+    ) -> tuple[list[Check], Facts, Rendered]:
+        api, live = self._within(rendering.function), None
+        facts = reach(api)
+        if rendering.function.spec.kind != "job" and SERVICE.api in facts.groups:
+            with contextlib.suppress(Forbidden):  # the table says it, with the role that is needed
+                live = api.find(SERVICE, rendering.name)
         wanted = place.desired(rendering, live, forced=forced, hold=self.options.hold)
-        facts = bare if bare.error else gather(api, wanted.objects, force_conflicts=self.options.force_conflicts)
+        force = self.options.force_conflicts
+        facts = gather(api, facts, wanted.objects, force_conflicts=force, dry_run=dry_run)
         jobs = any(item["kind"] == "JobSink" for item in wanted.objects)
         return check(facts, wanted.objects, jobs), facts, wanted
 
@@ -253,7 +263,12 @@ class KnativeTarget(Target):
             shares = [(old, 100 - percent), (info.revision, percent)]
             self.traffic(name, [TrafficTarget(revision=to, percent=share) for to, share in shares if share])
 
-        return Canary(self.api, name, info.revision, guard, split, say=say, sleep=self._sleep).run(steps, every)
+        def counters() -> Counters:
+            return scrape(self.settings.prometheus, self.api.namespace, info.revision)
+
+        asked = counters if self.settings.prometheus else None
+        canary = Canary(self.api, name, info.revision, guard, split, counters=asked, say=say, sleep=self._sleep)
+        return canary.run(steps, every)
 
     def _routed(self, name: str, changed: Manifest) -> None:
         """Wait until the route has followed a change."""
@@ -301,7 +316,7 @@ class KnativeTarget(Target):
         image = function.spec.build.image
         if not (image or source.path or source.code or source.git):
             function, image = self._deployed(function.metadata.name)
-        image = image or image_of(function, self.settings.registry, Stages(None))
+        image = image or image_of(function, self.settings, Stages(None))
         runs = Runs(self._within(function))
         info = runs.start(self._rendering(function, image), parameters, inputs or {}, artifact_path)
         if not wait:
@@ -353,9 +368,6 @@ class KnativeTarget(Target):
         return replace(function, spec=replace(function.spec, build=replace(function.spec.build, image=image)))
 
 
-_NOT_BUILT = f"registry.invalid/not-built-yet@sha256:{'0' * 64}"
-
-
 def sentence(failed: list[Check], target: str) -> str:
     """Say what keeps a function from being deployed."""
     rows = "".join(
@@ -392,6 +404,15 @@ def _deployment(name: str, service: Manifest, before: Manifest | None, stages: S
         stages=stages.done,
         warnings=wanted.notes,
     )
+
+
+def _deployed_job(name: str, kept: Manifest, before: Manifest | None, stages: Stages, wanted: Rendered) -> Deployment:
+    """A job has no revisions; its description's hash says which one it is."""
+    digest = kept["metadata"]["annotations"][SPEC_HASH]
+    known = ((before or {}).get("metadata") or {}).get("annotations") or {}
+    changed = known.get(SPEC_HASH) != digest
+    revision = f"{name}-{digest[:8]}"
+    return Deployment(name=name, revision=revision, url="", changed=changed, stages=stages.done, warnings=wanted.notes)
 
 
 def _before(info: FunctionInfo) -> str:

@@ -96,7 +96,7 @@ class Waiter:
             self._stages.finish("revision", situation.name)
         if condition(situation.revision, "Ready").get("status") == "True" and "pods" not in done:
             count = sum(map(is_ready, situation.pods))
-            self._stages.finish("pods", f"{count} ready")
+            self._stages.finish("pods", f"{count} ready" if count else "")  # their watch may lag
         if condition(service, "Ready").get("status") == "True":
             self._stages.finish("route", (service.get("status") or {}).get("url", ""))
             return True

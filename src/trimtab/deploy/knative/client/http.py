@@ -22,8 +22,9 @@ APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 _AGAIN = {429, 500, 502, 503, 504}
 _TRIES = 6
-_CONNECT = 5.0
-"""Seconds for a connection; an API server that is there takes milliseconds."""
+_CONNECTIONS = 3
+_CONNECT = 2.5
+"""Seconds for a connection, so that an API that is not there is told of within ten."""
 _READ = 30.0
 
 
@@ -73,7 +74,7 @@ class Http:
             try:
                 status, headers, answer = self._once(method, path, body, query, content_type)
             except OSError as exc:
-                if not left:
+                if left <= _TRIES - _CONNECTIONS:
                     raise TargetUnreachable(
                         f"{self.host} does not answer ({_reason(exc)}): is the cluster up?"
                     ) from exc

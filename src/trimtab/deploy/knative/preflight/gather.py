@@ -17,16 +17,23 @@ _SYSTEM = "knative-serving"
 _AT_ONCE = 8
 
 
-def gather(api: Api, manifests: list[Manifest], *, force_conflicts: bool = False) -> Facts:
-    """Give the facts for these objects. Errors become facts too."""
+def reach(api: Api) -> Facts:
+    """Give the first facts: whether the API is there, takes us, and what it knows. Errors become facts too."""
     facts = Facts(host=api.host, namespace=api.namespace)
     try:
         facts.kubernetes, facts.groups = api.version(), api.groups()
-    except Expired as exc:
-        facts.error, facts.expired = str(exc), True
-        return facts
+    except NotFound:
+        facts.error = f"{api.host} answers, and is no Kubernetes API"
     except TargetError as exc:
-        facts.error = str(exc)
+        facts.error, facts.expired = str(exc), isinstance(exc, Expired)
+    return facts
+
+
+def gather(
+    api: Api, facts: Facts, manifests: list[Manifest], *, force_conflicts: bool = False, dry_run: bool = True
+) -> Facts:
+    """Add the facts for these objects to the first ones. Without `dry_run` the objects themselves are sent to nobody."""
+    if facts.error:
         return facts
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         asked = needs.permissions(manifests, facts.groups)
@@ -39,7 +46,12 @@ def gather(api: Api, manifests: list[Manifest], *, force_conflicts: bool = False
         facts.features, facts.knative = features.result(), knative.result()
         facts.namespace_there, facts.quotas, facts.brokers = namespace.result(), quotas.result(), brokers.result()
         facts.taken = [each for each in taken if each]
-    if facts.namespace_there is not False and not facts.taken and all(each.allowed for each in facts.permissions):
+    if (
+        dry_run
+        and facts.namespace_there is not False
+        and not facts.taken
+        and all(each.allowed for each in facts.permissions)
+    ):
         for manifest in manifests:
             _dry_run(api, manifest, facts, force=force_conflicts)
     return facts
