@@ -124,7 +124,10 @@ def test_extra_files_go_along(project: Project, model: LogisticRegression, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({}, "log_model: found nothing, allowed: one of model=OBJECT, model_file=PATH, model_dir=FOLDER, or body=BYTES"),
+        (
+            {},
+            "log_model: found nothing, allowed: one of model=OBJECT, model_file=PATH, model_dir=FOLDER, or body=BYTES",
+        ),
         ({"model": 1, "body": b"x", "model_file": "a.pkl"}, "log_model: found 'several models', allowed: one of model"),
         ({"body": b"x"}, "log_model: found nothing, allowed: one of"),
         ({"model_file": "none.pkl"}, "model_file: found 'none.pkl', allowed: one of"),
