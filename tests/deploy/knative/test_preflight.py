@@ -196,6 +196,13 @@ def test_a_webhook_that_refuses_the_dry_run(target: KnativeTarget, cluster: Fake
     )
 
 
+def test_a_webhook_that_cannot_be_asked_beforehand_is_no_refusal(target: KnativeTarget, cluster: FakeCluster) -> None:
+    said = 'admission webhook "audit.example.com" does not support dry run'
+    body = Refusal(400, "BadRequest", said).body
+    cluster.faults.append(Fault("PATCH", "/services/", 400, body=body))
+    assert all(row.ok for row in target.preflight(function()))
+
+
 def test_a_name_that_somebody_else_has(target: KnativeTarget, cluster: FakeCluster) -> None:
     cluster.add(
         "serving.knative.dev/v1", "services", "hello", metadata={"labels": {"app.kubernetes.io/managed-by": "Helm"}}
