@@ -78,7 +78,7 @@ class SpecError(TrimtabError):
 
     def __init__(self, path: str, found: Any, allowed: str, *, hint: str = "") -> None:
         self.path, self.found, self.allowed, self.hint = path, found, allowed, hint
-        shown = repr(found)
+        shown = "nothing" if found is None else repr(found)
         shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
         message = f"{path}: found {shown}, allowed: {allowed}"
         super().__init__(f"{message}. {hint}" if hint else message)

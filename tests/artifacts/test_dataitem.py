@@ -106,7 +106,7 @@ def test_what_is_no_table_is_refused(home: Path, tmp_path: Path) -> None:
         project.log_dataset("rows", FRAME, format="xlsx")
     (tmp_path / "a.bin").write_bytes(b"")
     with pytest.raises(
-        SpecError, match=r"^format: found None, allowed: csv, parquet, json or jsonl\. Say which: as_df"
+        SpecError, match=r"^format: found nothing, allowed: csv, parquet, json or jsonl\. Say which: as_df"
     ):
         get_dataitem(tmp_path / "a.bin").as_df()
 

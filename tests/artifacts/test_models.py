@@ -124,9 +124,12 @@ def test_extra_files_go_along(project: Project, model: LogisticRegression, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({}, "log_model: found None, allowed: one of model=OBJECT, model_file=PATH, model_dir=FOLDER, or body=BYTES"),
+        (
+            {},
+            "log_model: found nothing, allowed: one of model=OBJECT, model_file=PATH, model_dir=FOLDER, or body=BYTES",
+        ),
         ({"model": 1, "body": b"x", "model_file": "a.pkl"}, "log_model: found 'several models', allowed: one of model"),
-        ({"body": b"x"}, "log_model: found None, allowed: one of"),
+        ({"body": b"x"}, "log_model: found nothing, allowed: one of"),
         ({"model_file": "none.pkl"}, "model_file: found 'none.pkl', allowed: one of"),
         ({"model_dir": "none"}, "model_dir: found 'none', allowed: a folder that holds the model's files"),
         ({"model": 1, "label_column": "y"}, "label_column: found 'y', allowed: nothing, without a training_set"),
@@ -153,7 +156,7 @@ def test_a_folder_that_does_not_say_which_file_is_the_model_is_asked_about(proje
     folder.mkdir()
     for name in ("a.pkl", "b.pkl"):
         (folder / name).write_bytes(b"")
-    with pytest.raises(SpecError, match=r"^model_file: found None, allowed: one of a\.pkl, b\.pkl$"):
+    with pytest.raises(SpecError, match=r"^model_file: found nothing, allowed: one of a\.pkl, b\.pkl$"):
         project.log_model("a", model_dir=folder)
     with pytest.raises(SpecError, match=r"^model_file: found 'c\.pkl', allowed: a file of .*: a\.pkl, b\.pkl$"):
         project.log_model("a", model_dir=folder, model_file="c.pkl")

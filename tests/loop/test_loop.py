@@ -51,7 +51,7 @@ def test_a_shift_is_found_named_and_answered_by_a_better_model_and_a_trifle_is_n
     assert run.artifacts["tumour"] == decision.challenger
     assert store.get(decision.challenger).metadata.producer.uid == run.id  # type: ignore[union-attr]
 
-    clinic.shift = {**SHIFT, "mean smoothness": 0.1}
+    clinic.shift = {**SHIFT, "mean smoothness": 0.05}
     settled = time.time()
     champion = decision.challenger
     clinic.visit_until(lambda: verdicts(clinic, settled, champion).count("none") >= 4)

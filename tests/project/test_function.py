@@ -89,7 +89,7 @@ TAKEN = "the path of a .py file, of a notebook or of a folder, or git+https://HO
 @pytest.mark.parametrize(
     ("filename", "message"),
     [
-        ("", f"filename: found None, allowed: {TAKEN}"),
+        ("", f"filename: found nothing, allowed: {TAKEN}"),
         (print, f"filename: found {print!r}, allowed: {TAKEN}"),
         (
             "git://host/x.git",

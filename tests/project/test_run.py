@@ -174,7 +174,7 @@ def test_inputs_are_what_the_handler_asks_for(job: FunctionHandle, tmp_path: Pat
     inputs = dict.fromkeys("abc", str(tmp_path / "training.py"))
     assert job.run(local=True, inputs=inputs).results["return"] == ["PosixPath", "str", "DataItem"]
     (tmp_path / "training.py").write_text("def train(context):\n    context.get_input('d')\n")
-    with pytest.raises(SpecError, match=r"^input d: found None, allowed: one of a, b, c$"):
+    with pytest.raises(SpecError, match=r"^input d: found nothing, allowed: one of a, b, c$"):
         job.run(local=True, inputs=inputs)
 
 
@@ -229,6 +229,6 @@ def test_parameters_and_handlers_that_do_not_fit_are_refused(job: FunctionHandle
     job.spec.source.path = None
     job.spec.build.image = "registry/train:1"
     with pytest.raises(
-        SpecError, match=r"^spec\.source: found None, allowed: a path, code or git, to run in this process"
+        SpecError, match=r"^spec\.source: found nothing, allowed: a path, code or git, to run in this process"
     ):
         job.run(local=True)

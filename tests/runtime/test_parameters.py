@@ -117,7 +117,7 @@ def test_parameters_that_are_unknown_or_missing_are_refused() -> None:
     with pytest.raises(SpecError, match="parameter row: found '5', allowed: one of deep, rate, rows"):
         bind(train, {"row": "5"})
     with pytest.raises(
-        SpecError, match=r"parameter rows: found None, allowed: a value: it has no default. Give -p name=value"
+        SpecError, match=r"parameter rows: found nothing, allowed: a value: it has no default. Give -p name=value"
     ):
         bind(train, {})
     with pytest.raises(SpecError, match="one of no parameters"):

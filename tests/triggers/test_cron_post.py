@@ -116,7 +116,7 @@ def test_a_refusal_is_final(receivers: list[Receiver]) -> None:
 
 def test_what_the_job_does_not_say_is_named() -> None:
     variables = environ("http://x/")
-    with pytest.raises(SpecError, match="environment variable TRIMTAB_TICK_URL: found None"):
+    with pytest.raises(SpecError, match="environment variable TRIMTAB_TICK_URL: found nothing"):
         tick({**variables, "TRIMTAB_TICK_URL": ""})
     with pytest.raises(SpecError, match="TRIMTAB_TICK: found 'no json', allowed: a cron trigger as JSON"):
         tick({**variables, "TRIMTAB_TICK": "no json"})

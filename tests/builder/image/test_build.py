@@ -343,7 +343,7 @@ def test_an_image_goes_to_one_place(make: Make) -> None:
 
 
 def test_an_image_needs_a_name(make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"^image: found None, allowed: an image's name \(-t "):
+    with pytest.raises(SpecError, match=r"^image: found nothing, allowed: an image's name \(-t "):
         make("")
     monkeypatch.setenv("TRIMTAB_REGISTRY", "registry.example.com/team/")
     assert make("", layout=tmp_path / "layout").image == "registry.example.com/team/hello:latest"

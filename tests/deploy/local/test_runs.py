@@ -46,7 +46,7 @@ def test_parameters_are_coerced_and_results_kept(local: Any) -> None:
     ("given", "message"),
     [
         ({"a": "two"}, "parameter a: found 'two', allowed: a value of type int"),
-        ({}, "parameter a: found None, allowed: a value: it has no default. Give -p name=value."),
+        ({}, "parameter a: found nothing, allowed: a value: it has no default. Give -p name=value."),
         ({"a": 1, "c": 3}, "parameter c: found 3, allowed: one of a, b, tags"),
     ],
 )

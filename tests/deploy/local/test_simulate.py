@@ -206,7 +206,7 @@ def test_requests_of_a_step_come_at_its_rate_within_its_time() -> None:
         ("1,-5", r"^trace line 1: duration: found '-5'"),
         ("timestamp,duration\n", r"^trace: found 'no request', allowed: CSV lines"),
         ('{"timestamp": 1}\n{"timestamp"', r"^trace line 2: found '\{\"timestamp\"', allowed: CSV lines"),
-        ('{"time": 1}', r"^trace line 1: timestamp: found None, allowed: seconds"),
+        ('{"time": 1}', r"^trace line 1: timestamp: found nothing, allowed: seconds"),
         ('{"timestamp": true}', r"^trace line 1: timestamp: found True"),
         ('{"timestamp": 1, "duration": -2}', r"^trace line 1: duration: found -2, allowed: a duration"),
         ('{"timestamp": 1, "duration": []}', r"^trace line 1: duration: found \[\], allowed: a duration"),

@@ -220,7 +220,7 @@ def test_a_pipeline_of_words_and_numbers_gets_a_frame(serve: Serve, models: dict
         ("iris", {"inputs": [{"a": 1}]}, "inputs: found {'a': 1}, allowed: rows as lists"),
         ("iris", {"inputs": ROW}, "inputs[0]: found 5.1, allowed: a list of values; one row alone is [[...]]"),
         ("iris", {"inputs": []}, "inputs: found [], allowed: a list of rows, at least one"),
-        ("iris", {"rows": 1}, "inputs: found None, allowed: a list of rows, at least one"),
+        ("iris", {"rows": 1}, "inputs: found nothing, allowed: a list of rows, at least one"),
         ("iris", [1], "body: found a list, allowed: JSON or msgpack such as"),
         ("iris", b"{", "body: not JSON"),
         (

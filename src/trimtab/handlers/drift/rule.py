@@ -90,7 +90,7 @@ def check(reference: Any, windows: Sequence[Sketch], rule: Rule | None = None) -
     """Judge the last of some windows (oldest first), each a sketch by the reference's bins.
 
     `reference` is a `Reference` or its sketch. The short horizon is the last window, the long one the sum of the last
-    `rule.long`; each has half of the check's level. Earlier windows that were detected by themselves are no part of a long
+    `rule.long`; each has half of the check's level, and a short alarm is the one that is told. Earlier windows that were detected by themselves are no part of a long
     alarm: they had theirs, and one bad hour would be found again in each of the next 23. Raises `DataError` when there is
     no window.
     """
@@ -104,7 +104,7 @@ def check(reference: Any, windows: Sequence[Sketch], rule: Rule | None = None) -
     if long is not None and long.drifted and not short.drifted:
         places = [place for place in places if place == last or not _judged(reference, windows[place], rule).drifted]
         long = _judged(reference, added([windows[place] for place in places]), rule) if len(places) > 1 else None
-    results = {"short": short} if long is None else {"short": short, "long": long}
+    results = {"short": short} if long is None or short.drifted else {"short": short, "long": long}
     horizon = min(results, key=lambda name: _urgency(results[name]))
     first = results[horizon]
     p_value = None if first.p_value is None else min(1.0, 2 * first.p_value)

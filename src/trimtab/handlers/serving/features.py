@@ -205,7 +205,7 @@ class Features:
 
 
 def _refuse(where: str, found: Any, allowed: str) -> PermanentError:
-    shown = repr(found)
+    shown = "nothing" if found is None else repr(found)
     return PermanentError(f"{where}: found {shown if len(shown) <= 80 else shown[:80] + '...'}, allowed: {allowed}")
 
 
