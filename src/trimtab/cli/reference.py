@@ -30,6 +30,11 @@ _ENVIRONMENT = """\
 | `TRIMTAB_MAX_REPLICAS` | where a function without `--max` stops on this machine; default 16 |
 | `TRIMTAB_ARTIFACTS` | the URL of the artifact store; default the folder `artifacts` of the home |
 | `TRIMTAB_BROKER_PORT` | the broker's port; default a free one, kept |
+| `TRIMTAB_REGISTRY` | where images go that are named without a registry |
+| `TRIMTAB_BASE_IMAGE` | the base of images; default `python:X.Y-slim` |
+| `TRIMTAB_CACHE_SIZE` | MiB that the cache of layers may take |
+| `TRIMTAB_CONTEXT`, `TRIMTAB_NAMESPACE`, `TRIMTAB_INGRESS` | of the target `knative`: the kubeconfig's context, the namespace, the ingress' address |
+| `TRIMTAB_TARGETS` | the file that names more clusters; default `targets.yaml` in the home |
 | `TRIMTAB_DEBUG` | `1` shows the Python traceback of every error |
 | `NO_COLOR` | no colour, on terminals too |
 
