@@ -15,10 +15,17 @@ import pytest
 from trimtab.errors import ImportFailed, ModuleMissing, NameMissing
 from trimtab.runtime.load import frames, load
 
+NAMES = ("model", "modell", "named", "shelf", "broken")
+"""Modules that are written here."""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    path, modules = list(sys.path), set(sys.modules)
+    path = list(sys.path)
+    for name in [name for name in sys.modules if name.partition(".")[0] in NAMES]:  # of other tests
+        del sys.modules[name]
+    modules = set(sys.modules)
+    sys.path[:] = [entry for entry in path if not entry.startswith(str(tmp_path.parent))]
     yield tmp_path
     sys.path[:] = path
     for name in set(sys.modules) - modules:

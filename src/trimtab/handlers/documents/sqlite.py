@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trimtab.errors import StoreError, StoreFull
 from trimtab.handlers.documents.abc import Document, Documents
+from trimtab.runtime.wal import write_ahead
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS document (name TEXT PRIMARY KEY, version INTEGER NOT NULL, text BLOB NOT NULL) STRICT"
@@ -26,7 +27,7 @@ class SqliteDocuments(Documents):
         with self._translated():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=_WAIT, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
+            write_ahead(self._db)
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute(_SCHEMA)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from trimtab.errors import StoreError, StreamError
+from trimtab.runtime.wal import write_ahead
 from trimtab.triggers.broker.store import translated
 
 T = TypeVar("T")
@@ -122,7 +123,7 @@ class File:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, *, synced: bool) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
+    write_ahead(connection)
     connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
     connection.execute(f"PRAGMA journal_size_limit = {64 * 2**20}")
     connection.execute("BEGIN IMMEDIATE")

@@ -14,6 +14,7 @@ from typing import Any
 
 from trimtab.errors import StoreError, StoreFull
 from trimtab.handlers.monitor.stores.abc import Change, Entry, Journaled, Limits, Store, Stream
+from trimtab.runtime.wal import write_ahead
 
 VERSION = 1
 _PATIENCE = 30.0
@@ -182,7 +183,7 @@ class SQLiteStore(Store):
 
     def _prepare(self) -> None:
         execute = self._connection.execute
-        execute("PRAGMA journal_mode = WAL")
+        write_ahead(self._connection)
         execute("PRAGMA synchronous = FULL")
         execute("BEGIN IMMEDIATE")
         version = execute("PRAGMA user_version").fetchone()[0]
