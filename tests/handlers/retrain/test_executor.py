@@ -288,7 +288,7 @@ def test_a_tag_is_moved(shop: Shop) -> None:
     assert open_store().get("store://models/shop/churn").version == shop.challenger.version
 
 
-def test_traffic_is_what_each_version_answered_since_the_stage_began(shop: Shop) -> None:
+def test_traffic_is_what_each_version_answered_since_the_rollout_began(shop: Shop) -> None:
     attempt = Attempt(
         id="a1",
         incident="i",

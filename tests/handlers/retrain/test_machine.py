@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trimtab.handlers.retrain.machine import TRIES, step
+from trimtab.handlers.retrain.machine import TOLD, TRIES, step
 from trimtab.handlers.retrain.messages import (
     Approved,
     Compared,
@@ -22,6 +22,7 @@ from trimtab.handlers.retrain.messages import (
     Rejected,
     RunEnded,
 )
+from trimtab.handlers.retrain.rollout import since
 from trimtab.handlers.retrain.state import Action, Figures, Loop, Severity, Traffic
 from trimtab.spec.retrain import Comparison, Guard, Retrain, Rollout
 
@@ -53,6 +54,12 @@ def run(loop: Loop, messages: Iterable[Message], now: float = 0.0) -> Loop:
 
 def asked(loop: Loop, kind: str) -> list[Action]:
     return [action for action in loop.todo if action.kind == kind]
+
+
+def route(loop: Loop) -> dict[str, Any]:
+    """The route that is asked for, but for its number."""
+    (action,) = asked(loop, "route")
+    return {name: value for name, value in action.data.items() if name != "number"}
 
 
 def said(loop: Loop, what: str) -> list[Action]:
@@ -249,7 +256,7 @@ class TestComparisons:
 class TestRollouts:
     def test_a_canary_goes_step_by_step_and_takes_over(self) -> None:
         loop = rolling()
-        assert asked(loop, "route")[0].data == {"revision": "", "champion": "v1", "shares": {"v2": 10}, "shadow": None}
+        assert route(loop) == {"revision": "", "champion": "v1", "shares": {"v2": 10}, "shadow": None}
         well = {"v1": Traffic(requests=900, latency=1000), "v2": Traffic(requests=100, latency=1100)}
         early = step(loop, Observed(well), 4 * HOUR + 10)
         assert asked(early, "route")[0].data["shares"] == {"v2": 10}
@@ -257,7 +264,7 @@ class TestRollouts:
         assert [each.data["shares"] for each in asked(loop, "route")] == [{"v2": 50}]
         loop = step(loop, Observed(well), 4 * HOUR + 600)
         assert (loop.champion, loop.attempt, loop.incident, loop.verdicts) == ("v2", None, None, [])
-        assert asked(loop, "route")[0].data == {"revision": "", "champion": "v2", "shares": {}, "shadow": None}
+        assert route(loop) == {"revision": "", "champion": "v2", "shares": {}, "shadow": None}
         assert loop.decisions[0].outcome == "promoted"
 
     def test_a_canary_waits_for_requests_and_then_is_taken_back(self) -> None:
@@ -272,7 +279,7 @@ class TestRollouts:
         loop = step(rolling(), Observed({"v2": Traffic(requests=60, errors=6)}), 4 * HOUR + 1)
         assert loop.decisions[0].outcome == "rolled back"
         assert loop.decisions[0].reason == "6 of its 60 requests failed (10.0%; allowed 1.0%)"
-        assert asked(loop, "route")[0].data == {"revision": "", "champion": "v1", "shares": {}, "shadow": None}
+        assert route(loop) == {"revision": "", "champion": "v1", "shares": {}, "shadow": None}
 
     def test_the_guard_takes_back_a_challenger_that_is_slow(self) -> None:
         traffic = {"v1": Traffic(requests=60, latency=1000), "v2": Traffic(requests=60, latency=9000)}
@@ -285,7 +292,7 @@ class TestRollouts:
 
     def test_a_shadow_gets_copies_and_then_takes_over(self) -> None:
         loop = rolling(rule(rollout=Rollout(mode="shadow", guard=Guard(min_requests=10))))
-        assert asked(loop, "route")[0].data == {"revision": "", "champion": "v1", "shares": {}, "shadow": "v2"}
+        assert route(loop) == {"revision": "", "champion": "v1", "shares": {}, "shadow": "v2"}
         loop = step(loop, Observed({"v2": Traffic(requests=10, agreement=0.875)}), 5 * HOUR)
         assert loop.champion == "v2"
         assert loop.decisions[0].reason.endswith("agreed with the champion on 87.5%")
@@ -315,6 +322,67 @@ class TestRollouts:
         loop = step(loop, Approved(loop.attempt.id), 5 * HOUR)
         assert step(loop, Registered("v1", "iris", rule()), 6 * HOUR).champion == "v2"
 
+    def test_one_that_was_put_into_service_by_hand_is_promoted(self) -> None:
+        loop = step(rolling(), Registered("v2", "iris", rule(), "iris-00002", 1.0), 5 * HOUR)
+        assert (loop.champion, loop.attempt, loop.decisions[0].outcome) == ("v2", None, "promoted")
+
+    def test_what_a_former_revision_said_comes_late_and_changes_nothing(self) -> None:
+        loop = step(begun(), Registered("v2", "iris", rule(), "iris-00002", 9.0), HOUR)
+        late = step(loop, Registered("v1", "iris", rule(), "iris-00001", 5.0), HOUR)
+        assert (late.champion, late.revision) == ("v2", "iris-00002")
+        back = step(loop, Registered("v1", "iris", rule(), "iris-00001", 20.0), HOUR)
+        assert (back.champion, back.revision) == ("v1", "iris-00001")
+
+    def test_a_comparison_that_never_comes_fails(self) -> None:
+        loop = step(trained(), Observed(), 40 * HOUR)
+        assert loop.attempt is not None
+        loop = step(loop, Observed(), 53 * HOUR)
+        assert (loop.attempt, loop.decisions[0].outcome) == (None, "failed")
+        assert "could not be compared within twice 24h" in loop.decisions[0].reason
+
+    def test_each_step_counts_from_its_beginning(self) -> None:
+        total = {"v2": Traffic(requests=5000, latency=1000.0)}
+        loop = step(rolling(), Observed(total, total), 4 * HOUR + 300)
+        assert loop.attempt is not None
+        assert (loop.attempt.step, loop.attempt.before) == (1, total)
+        now = Traffic(requests=5100, errors=50, latency=1020.0)
+        seen = since(now, loop.attempt.before["v2"])
+        assert (seen.requests, seen.errors, round(seen.latency)) == (100, 50, 2020)
+        loop = step(loop, Observed({"v2": seen}, {"v2": now}), 4 * HOUR + 310)
+        assert loop.decisions[0].reason.startswith("50 of its 100 requests failed")
+
+    def test_fewer_steps_than_before_are_no_reason_to_stop(self) -> None:
+        loop = step(rolling(), Observed({"v2": Traffic(requests=900)}), 4 * HOUR + 300)
+        fewer = rule(rollout=Rollout(steps=[20]))
+        loop = step(loop, Registered("v1", "iris", fewer, "iris-00002"), 5 * HOUR)
+        assert route(loop)["shares"] == {"v2": 20}
+
+    def test_without_a_rule_the_rollout_ends(self) -> None:
+        loop = step(rolling(), Registered("v1", "iris", None, "iris-00002"), 5 * HOUR)
+        assert (loop.attempt, loop.decisions[0].outcome) == (None, "rejected")
+        assert route(loop)["shares"] == {}
+
+    def test_routes_are_numbered(self) -> None:
+        loop = rolling()
+        first = asked(loop, "route")[0].data["number"]
+        assert loop.attempt is not None
+        loop = step(loop, Rejected(loop.attempt.id), 5 * HOUR)
+        assert asked(loop, "route")[0].data["number"] > first
+
+
+def test_windows_that_were_full_are_told_apart() -> None:
+    loop = run(begun(), [Judged(0.0, HOUR, "none", [], "", 1)])
+    loop = run(loop, [Judged(0.0, HOUR, "detected", ["petal"], "", number) for number in (2, 3, 3)])
+    assert len(loop.verdicts) == 3
+    assert loop.attempt is not None
+
+
+def test_announcements_for_a_sink_that_is_away_are_bounded() -> None:
+    loop = begun(rule(close_after=1, once_per="incident", cooldown="9000h"))
+    for number in range(300):
+        loop = run(loop, [window(number, "none" if number % 2 else "detected")])
+    assert len(asked(loop, "announce")) <= TOLD
+
 
 class TestTags:
     """The tag that was deployed names what serves, whoever logs a model under the same key meanwhile."""
@@ -329,6 +397,17 @@ class TestTags:
 
     def test_a_training_that_moved_the_tag_does_not_change_what_is_deployed_next(self) -> None:
         assert [each.data for each in asked(self.trained(), "tag")] == [{"model": self.V1, "tag": "latest"}]
+
+    def test_a_training_that_fails_after_logging_leaves_the_tag_with_the_champion(self) -> None:
+        loop = step(Loop(endpoint="iris/clf", champion=""), Registered(self.V1, "iris", rule()), 0.0)
+        loop = run(loop, [window(1, "detected"), window(2, "detected")])
+        assert loop.attempt is not None
+        failed = step(loop, RunEnded(loop.attempt.training, "run1", False, self.V2, "ValueError"), 4 * HOUR)
+        assert [each.data for each in asked(failed, "tag")] == [{"model": self.V1, "tag": "latest"}]
+        rejected = run(step(loop, Rejected(loop.attempt.id), 4 * HOUR), [])
+        rejected = step(rejected, Done([each.id for each in rejected.todo]), 4 * HOUR)
+        late = step(rejected, RunEnded(loop.attempt.training, "run1", True, self.V2), 5 * HOUR)
+        assert [each.data for each in asked(late, "tag")] == [{"model": self.V1, "tag": "latest"}]
 
     def test_a_promotion_moves_the_tag(self) -> None:
         loop = self.trained()
@@ -348,7 +427,7 @@ class TestTags:
         assert loop.attempt is not None
         loop = step(loop, Compared(loop.attempt.id, WON), 4 * HOUR)
         loop = step(loop, Registered(self.V1, "iris", rule(), "iris-00002"), 5 * HOUR)
-        assert asked(loop, "route")[-1].data == {
+        assert route(loop) == {
             "revision": "iris-00002",
             "champion": self.V1,
             "shares": {self.V2: 10},

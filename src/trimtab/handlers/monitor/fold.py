@@ -243,6 +243,7 @@ def _count(window: Window, record: Inference, arrived: float, *, late: bool) -> 
     window.arrived = max(window.arrived, arrived)
     window.rows, window.events = window.rows + record.rows, window.events + 1
     window.late += record.rows if late else 0
+    window.requests += len(set(record.requests))
     window.errors += record.errors
     window.sample = min(window.sample, record.sample)
     window.latency_us += sum(record.latency_us)

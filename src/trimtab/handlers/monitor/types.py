@@ -33,6 +33,8 @@ class Window(Struct, kw_only=True):
     events: int = 0
     late: int = 0
     """Rows that belong to an earlier stretch, whose window was closed when they arrived."""
+    requests: int = 0
+    """Those that the rows came in."""
     errors: int = 0
     """Requests that the model failed to answer."""
     sample: float = 1.0

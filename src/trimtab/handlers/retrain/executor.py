@@ -46,7 +46,7 @@ class Executor:
 
     def traffic(self, loop: Loop, attempt: Attempt) -> dict[str, Traffic]:
         """What champion and challenger answered since the rollout began, by model."""
-        since = attempt.since
+        since = attempt.rolled
         names = {attempt.champion: loop.endpoint}
         if attempt.challenger:
             names[attempt.challenger] = self._challenger(loop.endpoint, self._artifacts.get(attempt.challenger))
@@ -104,6 +104,7 @@ class Executor:
             challengers={keys[uri]: uri for uri in uris},
             shares={keys[uri]: percent for uri, percent in data["shares"].items()},
             shadow=keys.get(data["shadow"]),
+            number=data.get("number", 0),
         )
         name = models.name(loop.function, data["revision"])
         models.change(self._documents, name, lambda changes: changes.with_route(key, route))
@@ -130,7 +131,8 @@ class Executor:
         rows = sum(window.rows for window in windows)
         errors = sum(window.errors for window in windows)
         latency = sum(window.latency_us for window in windows) / rows if rows else 0.0
-        return Traffic(requests=rows + errors, errors=errors, latency=latency)
+        requests = sum(window.requests for window in windows)
+        return Traffic(requests=requests + errors, errors=errors, latency=latency)
 
     @staticmethod
     def _challenger(endpoint: str, artifact: Artifact) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,8 +18,9 @@ from trimtab.handlers.documents import open_documents, state_url
 from trimtab.handlers.monitor.monitor import Monitor
 from trimtab.handlers.retrain.executor import Executor
 from trimtab.handlers.retrain.messages import Approved, Judged, Message, Observed, Registered, Rejected, RunEnded
+from trimtab.handlers.retrain.rollout import since
 from trimtab.handlers.retrain.runner import Runner
-from trimtab.handlers.retrain.state import Loop, Severity
+from trimtab.handlers.retrain.state import Loop, Severity, Traffic
 from trimtab.handlers.serving.register import ENDPOINT, Registration
 from trimtab.runtime.ended import RUN
 from trimtab.runtime.event import PING, Event
@@ -81,8 +83,15 @@ class Handler:
     def _observe(self, loop: Loop) -> None:
         assert self._executor is not None
         rolling = loop.attempt is not None and loop.attempt.stage in ("canary", "shadow")
-        traffic = self._executor.traffic(loop, loop.attempt) if rolling and loop.attempt is not None else {}
-        self.runner.hear(loop.endpoint, Observed(traffic))
+        total: dict[str, Traffic] = {}
+        if rolling and loop.attempt is not None:
+            try:
+                total = self._executor.traffic(loop, loop.attempt)
+            except Exception:  # patience counts all the same
+                logger.exception("what the models of %s answered is not known", loop.endpoint)
+        before = loop.attempt.before if loop.attempt is not None else {}
+        traffic = {model: since(seen, before.get(model)) for model, seen in total.items()}
+        self.runner.hear(loop.endpoint, Observed(traffic, total))
         self.runner.work(loop.endpoint)
 
     # Events
@@ -90,7 +99,8 @@ class Handler:
     def _heard(self, envelope: Envelope, data: Any) -> None:
         if envelope.type == ENDPOINT:
             found = _read(Registration, data, envelope.type)
-            self.runner.hear(found.endpoint, Registered(found.model, found.function, found.retrain, found.revision))
+            said = Registered(found.model, found.function, found.retrain, found.revision, _seconds(envelope))
+            self.runner.hear(found.endpoint, said)
         elif envelope.type == DRIFT:
             self._judged(data)
         elif envelope.type == RUN:
@@ -102,7 +112,7 @@ class Handler:
     def _judged(self, data: Any) -> None:
         report = _read(_Report, data, DRIFT)
         drifted = [feature.name for feature in report.features if feature.state == "detected"]
-        message = Judged(report.start, report.end, report.severity, drifted, report.model)
+        message = Judged(report.start, report.end, report.severity, drifted, report.model, report.number)
         self.runner.hear(report.endpoint, message)
 
     def _ended(self, envelope: Envelope, data: Any) -> None:
@@ -111,7 +121,8 @@ class Handler:
         waiting = [
             loop
             for loop in map(self.runner.loop, self.runner.endpoints())
-            if loop.attempt is not None and loop.attempt.training == cause
+            if (loop.attempt is not None and loop.attempt.training == cause)
+            or any(each.training and each.training == cause for each in loop.decisions)
         ]
         for loop in waiting:
             self.runner.hear(loop.endpoint, _run_ended(str(cause), data, loop))
@@ -146,6 +157,14 @@ class Handler:
             there = ", ".join(self.runner.endpoints()) or "none"
             raise PermanentError(f"there is no endpoint {endpoint!r}; there is {there}", status=404)
         return self.runner.loop(endpoint)
+
+
+def _seconds(envelope: Envelope) -> float:
+    """When an event happened, as its sender says; 0 where it does not."""
+    try:
+        return datetime.fromisoformat(str(envelope.attributes.get("time", ""))).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _run_ended(cause: str, data: Any, loop: Loop) -> RunEnded:
@@ -189,6 +208,7 @@ class _Report(msgspec.Struct):
     end: float
     severity: Severity
     model: str = ""
+    number: int = 0
     features: list[_Feature] = []
 
 

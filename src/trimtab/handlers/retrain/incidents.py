@@ -14,12 +14,12 @@ REMEMBERED = 64
 def judge(loop: Loop, message: Judged) -> bool:
     """Write a verdict down and open, prolong or close the incident. False when the window is known, or too old."""
     known = loop.verdicts
-    if any(each.end == message.end and each.start == message.start for each in known):
+    if (message.start, message.end, message.number) in {(each.start, each.end, each.number) for each in known}:
         return False
     if len(known) == REMEMBERED and message.end < known[0].end:
         return False
-    verdict = Verdict(message.start, message.end, message.severity, message.features)
-    loop.verdicts = sorted([*known, verdict], key=lambda each: each.end)[-REMEMBERED:]
+    verdict = Verdict(message.start, message.end, message.severity, message.features, message.number)
+    loop.verdicts = sorted([*known, verdict], key=lambda each: (each.end, each.number))[-REMEMBERED:]
     if loop.rule is None:
         return True
     if is_drifted(loop.rule, verdict):

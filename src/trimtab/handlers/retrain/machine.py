@@ -26,6 +26,8 @@ from trimtab.spec.retrain import Retrain
 
 __all__ = ["step"]
 
+TOLD = 100
+"""Announcements that wait for a sink that is away; beyond that the oldest are given up."""
 TRIES = 10
 """Trainings of one attempt that may be lost with their machine, which is no fault of theirs."""
 
@@ -57,8 +59,14 @@ def step(loop: Loop, message: Message, now: float) -> Loop:
 
 def _registered(loop: Loop, message: Registered, now: float) -> None:
     redeployed = message.revision != loop.revision
+    if redeployed and message.time < loop.registered:
+        return  # what a former revision said, and what came late
+    loop.registered = max(loop.registered, message.time)
     loop.function, loop.rule, loop.revision = message.function, message.rule, message.revision
     attempt = loop.attempt
+    if message.rule is None and attempt is not None and redeployed:
+        _decide(loop, attempt, "rejected", "the rule was taken away (spec.retrain)", now)
+        attempt = None
     if loop.champion and not redeployed:
         return  # within a revision the loop decides who is champion; this is an older replica's word
     if same_version(message.champion, loop.champion):
@@ -66,6 +74,8 @@ def _registered(loop: Loop, message: Registered, now: float) -> None:
             _route(loop, attempt, message.rule)
         return
     if attempt is not None and same_version(message.champion, attempt.challenger):
+        if attempt.stage in ("canary", "shadow", "approve"):
+            _decide(loop, attempt, "promoted", "it was put into service by hand", now, route=False)
         return
     if attempt is not None:
         why = f"{message.champion} was put into service by hand meanwhile"
@@ -125,6 +135,7 @@ def _train(loop: Loop, attempt: Attempt, rule: Retrain) -> None:
 def _run_ended(loop: Loop, message: RunEnded, now: float) -> None:
     attempt = loop.attempt
     if attempt is None or attempt.stage != "training" or attempt.training != message.training:
+        _late(loop, message)
         return
     attempt.run, attempt.data = message.run, message.data
     if message.lost and loop.rule is not None and attempt.tries < TRIES:
@@ -137,6 +148,18 @@ def _run_ended(loop: Loop, message: RunEnded, now: float) -> None:
         attempt.challenger, attempt.stage, attempt.since = message.model, "comparing", now
         _tag(loop, attempt, loop.champion, "kept")  # the training's own log moved it to the challenger
         _compare(loop, attempt)
+
+
+def _late(loop: Loop, message: RunEnded) -> None:
+    """Take the tag back from the model of a training that had been given up before it ended."""
+    given_up = [each for each in loop.decisions if each.training and each.training == message.training and not each.run]
+    name = StoreURI.parse(loop.champion).tag if is_store_uri(loop.champion) else ""
+    if given_up and message.model and name:
+        found = Action(
+            id=identity("tag", message.training, "late"), kind="tag", data={"model": loop.champion, "tag": name}
+        )
+        if found not in loop.todo:
+            loop.todo.append(found)
 
 
 def _tag(loop: Loop, attempt: Attempt, model: str, moment: str) -> None:
@@ -173,7 +196,7 @@ def _compared(loop: Loop, message: Compared, now: float) -> None:
     if reason:
         _decide(loop, attempt, "refused", reason, now)
         return
-    attempt.stage, attempt.since, attempt.step = rule.rollout.mode, now, 0
+    attempt.stage, attempt.since, attempt.step, attempt.rolled = rule.rollout.mode, now, 0, now
     if attempt.stage == "approve":
         _announce(loop, "approval", attempt.id, waits="rollout", figures=message.figures)
     else:
@@ -182,7 +205,8 @@ def _compared(loop: Loop, message: Compared, now: float) -> None:
 
 def _route(loop: Loop, attempt: Attempt, rule: Retrain) -> None:
     """Have the model server send requests as the stage wants it."""
-    percent = rule.rollout.steps[attempt.step] if attempt.stage == "canary" else 0
+    steps = rule.rollout.steps or [50]  # the rule may have been changed since the rollout began
+    percent = steps[min(attempt.step, len(steps) - 1)] if attempt.stage == "canary" else 0
     shadow = attempt.challenger if attempt.stage == "shadow" else None
     _set_route(loop, attempt, f"{attempt.stage} {attempt.step} {loop.revision}", {attempt.challenger: percent}, shadow)
     _announce(loop, "rollout", attempt.id, f"{attempt.stage} {attempt.step}", stage=attempt.stage, percent=percent)
@@ -190,7 +214,9 @@ def _route(loop: Loop, attempt: Attempt, rule: Retrain) -> None:
 
 def _set_route(loop: Loop, attempt: Attempt, name: str, shares: dict[str, int], shadow: str | None) -> None:
     loop.todo = [action for action in loop.todo if action.kind != "route"]  # the newest alone counts
+    loop.routes += 1
     data = {
+        "number": loop.routes,
         "revision": loop.revision,
         "champion": loop.champion,
         "shares": {uri: n for uri, n in shares.items() if n},
@@ -205,13 +231,17 @@ def _observed(loop: Loop, message: Observed, now: float) -> None:
         return
     if attempt.stage == "training" and now - attempt.since > seconds(rule.timeout):
         _decide(loop, attempt, "failed", f"the training did not end within {rule.timeout}", now)
+    elif attempt.stage == "comparing" and now - attempt.since > 2 * seconds(rule.comparison.patience):
+        why = f"it could not be compared within twice {rule.comparison.patience}: the log of trimtab-retrain says why"
+        _decide(loop, attempt, "failed", why, now)
     elif attempt.stage == "comparing":
         _compare(loop, attempt)
     elif attempt.stage in ("canary", "shadow"):
-        _watch(loop, attempt, rule, message.traffic, now)
+        _watch(loop, attempt, rule, message, now)
 
 
-def _watch(loop: Loop, attempt: Attempt, rule: Retrain, traffic: dict[str, Traffic], now: float) -> None:
+def _watch(loop: Loop, attempt: Attempt, rule: Retrain, message: Observed, now: float) -> None:
+    traffic = message.traffic
     ours = traffic.get(attempt.challenger, Traffic())
     reason = rollout.trips(ours, traffic.get(attempt.champion, Traffic()), rule.rollout.guard)
     if reason:
@@ -227,7 +257,7 @@ def _watch(loop: Loop, attempt: Attempt, rule: Retrain, traffic: dict[str, Traff
     if waited < seconds(rule.rollout.interval) or ours.requests < rule.rollout.guard.min_requests:
         return
     if attempt.stage == "canary" and attempt.step + 1 < len(rule.rollout.steps):
-        attempt.step, attempt.since = attempt.step + 1, now
+        attempt.step, attempt.since, attempt.before = attempt.step + 1, now, message.total
         _route(loop, attempt, rule)
         return
     _decide(loop, attempt, "promoted", rollout.passed(ours, attempt), now, traffic=traffic)
@@ -264,12 +294,14 @@ def _decide(
 ) -> None:
     """End the attempt: write the decision down, and have the model server serve what it now should."""
     decision = rollout.decision(attempt, outcome, reason, now, traffic or {})
-    keep = loop.rule.keep if loop.rule is not None else 1
+    keep = loop.rule.keep if loop.rule is not None else Retrain(function="").keep
     loop.decisions = [*loop.decisions, decision][-max(1, keep) :]
     routed = attempt.stage in ("canary", "shadow") or outcome == "promoted"
     pending = [action for action in loop.todo if action.kind in ("train", "compare")]
     loop.todo = [action for action in loop.todo if action not in pending]
     loop.attempt = None
+    if attempt.stage == "training" and route:
+        _tag(loop, attempt, loop.champion, "kept")  # it may have logged a model before it failed
     if outcome == "promoted":
         loop.champion = attempt.challenger
         _tag(loop, attempt, attempt.challenger, "promoted")
@@ -291,4 +323,7 @@ def _announce(loop: Loop, what: str, about: str, moment: str = "", **data: Any) 
     """Tell the world by an event `dev.trimtab.<what>`."""
     name = identity("announce", what, about, moment or data.get("state") or data.get("waits") or "")
     found = {"what": what, "about": about, **msgspec.to_builtins(data)}
+    told = [action for action in loop.todo if action.kind == "announce"]
+    if len(told) >= TOLD:
+        loop.todo.remove(told[0])
     loop.todo.append(Action(id=name, kind="announce", data=found))

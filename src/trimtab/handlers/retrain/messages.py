@@ -17,6 +17,8 @@ class Registered(Struct, tag=True, frozen=True):
     function: str
     rule: Retrain | None
     revision: str = ""
+    time: float = 0.0
+    """When it said so."""
 
 
 class Judged(Struct, tag=True, frozen=True):
@@ -27,6 +29,7 @@ class Judged(Struct, tag=True, frozen=True):
     severity: Severity
     features: list[str] = []
     model: str = ""
+    number: int = 0
 
 
 class RunEnded(Struct, tag=True, frozen=True):
@@ -65,9 +68,10 @@ class Rejected(Struct, tag=True, frozen=True):
 
 
 class Observed(Struct, tag=True, frozen=True):
-    """Time went on. `traffic` is what each model answered since the stage began."""
+    """Time went on. `traffic` is what each model answered since the stage's step began, `total` since the rollout did."""
 
     traffic: dict[str, Traffic] = {}
+    total: dict[str, Traffic] = {}
 
 
 class Done(Struct, tag=True, frozen=True):

@@ -37,6 +37,20 @@ def trips(challenger: Traffic, champion: Traffic, guard: Guard) -> str:
     return ""
 
 
+def since(now: Traffic, before: Traffic | None) -> Traffic:
+    """Give what was answered since a moment at which `before` had been."""
+    if before is None or not before.requests:
+        return now
+    requests = max(0, now.requests - before.requests)
+    spent = now.latency * now.requests - before.latency * before.requests
+    return Traffic(
+        requests=requests,
+        errors=max(0, now.errors - before.errors),
+        latency=max(0.0, spent / requests) if requests else 0.0,
+        agreement=now.agreement,
+    )
+
+
 def passed(challenger: Traffic, attempt: Attempt) -> str:
     """Say how a rollout went that nothing took back."""
     agreed = f", and agreed with the champion on {challenger.agreement:.1%}" if challenger.agreement is not None else ""
@@ -57,4 +71,5 @@ def decision(attempt: Attempt, outcome: Outcome, reason: str, now: float, traffi
         figures=attempt.figures,
         traffic=traffic,
         data=attempt.data,
+        training=attempt.training if attempt.stage == "training" else "",
     )

@@ -56,14 +56,18 @@ class Runner:
     def _work(self, endpoint: str) -> Loop:
         loop = self.loop(endpoint)
         failed: set[str] = set()
-        for _ in range(_ROUNDS):
-            action = next((each for each in loop.todo if each.id not in failed), None)
+        for _ in range(_ROUNDS + len(loop.todo)):
+            first = sorted(loop.todo, key=lambda each: each.kind == "announce")  # what serves before what tells
+            action = next((each for each in first if each.id not in failed), None)
             if action is None:
                 break
             try:
                 heard = self._world.do(loop, action)
-            except TrimtabError as exc:
-                logger.warning("%s: %s %s is tried again later: %s", endpoint, action.kind, action.id, exc)
+            except Exception as exc:
+                unforeseen = not isinstance(exc, TrimtabError)
+                level = logging.ERROR if unforeseen else logging.WARNING
+                told = (endpoint, action.kind, action.id, exc)
+                logger.log(level, "%s: %s %s is tried again later: %s", *told, exc_info=unforeseen)
                 failed.add(action.id)
                 continue
             loop = self._apply(endpoint, [*heard, Done([action.id])])

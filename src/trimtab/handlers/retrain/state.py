@@ -26,6 +26,8 @@ class Verdict(Struct, frozen=True):
     severity: Severity
     features: list[str] = []
     """Those that drifted."""
+    number: int = 0
+    """Of the window: one that was full is followed by another of the same times."""
 
 
 class Incident(Struct, kw_only=True):
@@ -98,6 +100,10 @@ class Attempt(Struct, kw_only=True):
     run: str = ""
     step: int = 0
     """Of a canary: which of the rule's steps."""
+    rolled: float = 0.0
+    """When the rollout began."""
+    before: dict[str, Traffic] = {}
+    """What had been answered since then when the stage's step began, by model."""
     figures: Figures | None = None
     data: dict[str, Any] = {}
     """What the training was given: rows, their digest, the time they are from."""
@@ -126,6 +132,8 @@ class Decision(Struct, kw_only=True, frozen=True):
     traffic: dict[str, Traffic] = {}
     """By model: what the guard saw."""
     data: dict[str, Any] = {}
+    training: str = ""
+    """The training that was under way; its end may still be heard of."""
 
 
 Kind = Literal["train", "compare", "tag", "route", "announce"]
@@ -149,6 +157,10 @@ class Loop(Struct, kw_only=True):
     function: str = ""
     revision: str = ""
     """Of the model server: its models are changed by documents of each revision."""
+    registered: float = 0.0
+    """When the model server said so."""
+    routes: int = 0
+    """Routes that were asked for. They are numbered, so that somebody slow does not bring an old one back."""
     rule: Retrain | None = None
     verdicts: list[Verdict] = []
     """The last few, by end."""

@@ -38,6 +38,8 @@ class Route(Struct, omit_defaults=True, frozen=True):
     """Percent of the requests by the challenger that answers instead; the rest stays."""
     shadow: str | None = None
     """A challenger that answers copies of them, for nobody."""
+    number: int = 0
+    """Routes of one key come in this order."""
 
     def draw(self, chance: Callable[[], float] = random.random) -> str | None:
         """Give the key that answers the next request; None: the one that was asked."""
@@ -73,7 +75,9 @@ class Changes(Struct, omit_defaults=True):
         return Changes({**self.models, key: Change(model, stamp)}, routes)
 
     def with_route(self, key: str, route: Route) -> Changes:
-        """Give the changes with another route for a key."""
+        """Give the changes with another route for a key, unless a newer one is there."""
+        if key in self.routes and self.routes[key].number > route.number:
+            return self
         return Changes(self.models, {**self.routes, key: route})
 
 

@@ -109,7 +109,8 @@ class Repository:
             return self.entries.get(f"{name}:{version}")
         if name in self.entries:
             return self.entries[name]
-        return next((entry for entry in reversed(self.entries.values()) if entry.name == name), None)
+        named = (entry for entry in reversed(self.entries.values()) if entry.name == name)
+        return next((entry for entry in named if not self.is_challenger(entry.key)), None)
 
     def drawn(self, entry: Entry) -> Entry:
         """Give the version that answers a request to this one's key: itself, or by its share a challenger."""

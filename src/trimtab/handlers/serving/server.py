@@ -83,7 +83,7 @@ class Server:
                 entry = self.repository.find(found.model, found.version)
                 if entry is None:
                     entry = await self.repository.need(found.model, found.version)
-                if self.repository.routes and not found.version:
+                if entry.key in self.repository.routes:
                     return await self._routed(entry, event, found.operation or "infer")
                 return await self._infer(entry, event, found.operation or "infer")
             return await self._about_model(found, event)
@@ -138,6 +138,8 @@ class Server:
         model, _, version = name.partition(":")
         entry = await self.repository.need(model, str(body.get("version") or version))
         operation = str(body.get("operation") or "infer")
+        if operation in _INFER and entry.key in self.repository.routes:
+            return await self._routed(entry, event, operation)
         if operation in _INFER:
             return await self._infer(entry, event, operation)
         return await custom.operation(self, entry, event, operation)
