@@ -76,9 +76,11 @@ def test_a_run_leaves_its_results_in_the_last_line_and_in_the_message(tmp_path: 
 
 def test_an_event_that_starts_a_run_is_the_contexts(tmp_path: Path) -> None:
     event = {"specversion": "1.0", "type": "x", "source": "/s", "id": "e1", "data": {"depth": 5}}
-    (tmp_path / "event").write_text(json.dumps(event))
-    code, _, last, _, _ = run(tmp_path, K_EVENT_PATH=str(tmp_path / "event"), TRIMTAB_RUN="")
-    assert (code, last["results"]["cause"], last["results"]["depth"]) == (0, "e1", 5)
+    (tmp_path / "mounted").mkdir()
+    (tmp_path / "mounted" / "event").write_text(json.dumps(event))
+    for place in ("mounted", "mounted/event"):  # a JobSink names the folder
+        code, _, last, _, _ = run(tmp_path, K_EVENT_PATH=str(tmp_path / place), TRIMTAB_RUN="")
+        assert (code, last["results"]["cause"], last["results"]["depth"]) == (0, "e1", 5)
     assert last["cause"] == "e1"
 
 

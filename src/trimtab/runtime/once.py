@@ -30,6 +30,8 @@ from trimtab.runtime.post import post
 
 RESULT = "trimtab.dev/result"
 """The key under which the report stands in the last line and in the message."""
+_MOUNT = "/etc/jobsink-event"
+"""Where a JobSink puts the event; older ones do not say so in K_EVENT_PATH."""
 _LONGEST = 4096
 """Bytes of a termination message; the kubelet cuts it off there."""
 _PAUSES = (1.0, 3.0, 10.0, 20.0, 30.0)
@@ -76,7 +78,7 @@ def _tell(sink: str, message: dict[str, Any], code: int, report: dict[str, Any])
 def describe(config: ReplicaConfig, environ: Mapping[str, str]) -> dict[str, Any]:
     """Give the run as `trimtab.runtime.job` takes it. Errors: SpecError, naming the variable."""
     function = environ.get("TRIMTAB_FUNCTION") or config.function
-    event = _event(environ.get("K_EVENT_PATH", ""))
+    event = _event(environ.get("K_EVENT_PATH") or (_MOUNT if Path(_MOUNT, "event").is_file() else ""))
     return {
         "run": environ.get("TRIMTAB_RUN") or _identity(event),
         "function": function,
@@ -99,11 +101,12 @@ def _mapping(environ: Mapping[str, str], name: str) -> dict[str, Any]:
 
 
 def _event(path: str) -> dict[str, Any] | None:
-    """Read the event that started the run, in CloudEvents' JSON format."""
+    """Read the event that started the run, in CloudEvents' JSON format: a file, or the file `event` of a folder."""
     if not path:
         return None
+    place = Path(path, "event") if Path(path).is_dir() else Path(path)
     try:
-        return dict(to_json(decode_event(Path(path).read_bytes())))
+        return dict(to_json(decode_event(place.read_bytes())))
     except (OSError, EventError) as exc:
         raise SpecError("environment variable K_EVENT_PATH", path, "a CloudEvent in JSON", hint=str(exc)) from exc
 

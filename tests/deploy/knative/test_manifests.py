@@ -20,6 +20,7 @@ from trimtab.deploy.knative.manifests.cron import fields
 from trimtab.deploy.knative.manifests.delivery import iso
 from trimtab.deploy.knative.manifests.job import job
 from trimtab.deploy.knative.manifests.names import child
+from trimtab.deploy.knative.podlog import in_utc
 from trimtab.errors import SpecError
 from trimtab.project import monitoring
 from trimtab.spec import loads
@@ -200,3 +201,30 @@ def test_what_a_stream_is_otherwise_on_a_cluster_is_said() -> None:
         "trigger 'orders': 1 process consumes all the time; nothing scales them by lag, and not to zero",
         "trigger 'many': 3 processes consume all the time; nothing scales them by lag, and not to zero",
     ]
+
+
+def test_a_variable_is_set_once_and_the_last_one_counts() -> None:
+    given = loads(
+        "apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {name: f}\nspec:\n  source: {code: 'def handler(c, e): pass'}\n"
+        "  env:\n  - {name: TRIMTAB_STATE, value: mine}\n  - {name: OTHER, value: x}\n"
+    )
+    environ = {"TRIMTAB_STATE": "redis://r/0"}
+    whole = render(Rendering(function=given, image=IMAGE, namespace="shop", environ=environ))
+    service = next(item for item in whole.objects if item["kind"] == "Service")
+    variables = service["spec"]["template"]["spec"]["containers"][0]["env"]
+    names = [each["name"] for each in variables]
+    assert len(names) == len(set(names))
+    assert {"name": "TRIMTAB_STATE", "value": "redis://r/0"} in variables
+
+
+@pytest.mark.parametrize(
+    ("time", "utc"),
+    [
+        ("2026-11-26T01:00:00.123456789Z", "2026-11-26T01:00:00.123456789Z"),
+        ("2026-11-26T01:00:00.123456789+02:00", "2026-11-25T23:00:00.123456789Z"),
+        ("2026-11-26T01:00:00.123456789-05:30", "2026-11-26T06:30:00.123456789Z"),
+        ("no time", "no time"),
+    ],
+)
+def test_times_of_nodes_in_other_zones_are_written_in_utc(time: str, utc: str) -> None:
+    assert in_utc(time) == utc

@@ -149,6 +149,31 @@ def test_shares_decide_which_version_answers_and_a_version_that_is_named_answers
     assert set(named) == {"b"}
 
 
+def test_a_challenger_of_a_versioned_key_gets_its_share_and_no_more(serve: Serve, models: dict[str, Path]) -> None:
+    server = serve(m__v1=models["iris"])
+    route = Route(path=str(models["iris"]), challengers={"m:v1:b": str(models["gaps"])}, shares={"m:v1:b": 50})
+    change(server, lambda changes: changes.with_route("m:v1", route))
+    until(lambda: repository(server).routes)
+    for path in (INFER, "/v2/models/m/versions/v1/infer"):
+        answered = [server.test(path, {"inputs": [ROW]})["model_version"] for _ in range(200)]
+        assert 60 <= answered.count("v1") <= 140
+
+
+def test_a_request_that_names_the_model_in_its_body_takes_part(serve: Serve, models: dict[str, Path]) -> None:
+    server = serve(m=models["iris"])
+    route = Route(path=str(models["iris"]), challengers={"m:b": str(models["gaps"])}, shares={"m:b": 50})
+    change(server, lambda changes: changes.with_route("m", route))
+    until(lambda: repository(server).routes)
+    answered = [server.test("/", {"model": "m", "inputs": [ROW]}).get("model_version") for _ in range(200)]
+    assert 60 <= answered.count("b") <= 140
+
+
+def test_an_older_route_does_not_replace_a_newer_one() -> None:
+    newer = Changes().with_route("m", Route(path="/2", number=2))
+    assert newer.with_route("m", Route(path="/1", number=1)).routes["m"].path == "/2"
+    assert newer.with_route("m", Route(path="/3", number=3)).routes["m"].path == "/3"
+
+
 def test_a_shadow_answers_copies_and_its_failures_are_nobodys(serve: Serve, models: dict[str, Path]) -> None:
     server = serve(m=models["iris"])
     route = Route(path=str(models["iris"]), challengers={"m:s": str(models["gaps"])}, shadow="m:s")

@@ -226,7 +226,7 @@ def _unschedulable(situation: Situation) -> Diagnosis | None:
         scheduled = condition(pod, "PodScheduled")
         if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
             name = pod["metadata"]["name"]
-            grows = bool(_events(situation, name, "TriggeredScaleUp"))
+            grows = any(_events(situation, name, reason) for reason in ("TriggeredScaleUp", "Nominated"))
             why = scheduled.get("message", "no node fits")
             do = "the cluster is adding a node" if grows else _advice(why)
             text = f"{situation.name}: no node takes the pod: {why.rstrip('.')}; {do}"

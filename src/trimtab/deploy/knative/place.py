@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import Any
 
@@ -9,11 +10,11 @@ from msgspec.structs import replace
 
 from trimtab.deploy.knative import record
 from trimtab.deploy.knative.client.api import Api
-from trimtab.deploy.knative.client.kinds import CONFIG_MAP, JOB_SINK, MADE, SERVICE, kind_of
+from trimtab.deploy.knative.client.kinds import CONFIG_MAP, JOB_SINK, MADE, SERVICE, SINK_BINDING, kind_of
 from trimtab.deploy.knative.manifests import Rendered, Rendering, render
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.manifests.names import COMMIT, FIELD_MANAGER, FUNCTION, MANAGED_BY, PROJECT, SPEC_HASH
-from trimtab.errors import NotFound
+from trimtab.errors import Conflict, NotFound, TargetError
 
 FORCED = "trimtab.dev/forced"
 """An annotation of the template that only makes it different from the one before."""
@@ -104,7 +105,16 @@ def stale(there: list[Manifest], objects: list[Manifest]) -> list[Manifest]:
 def prune(api: Api, items: list[Manifest]) -> None:
     """Delete these very objects; one that was deleted and made anew by somebody else since is left alone."""
     for item in items:
-        api.delete(kind_of(item), item["metadata"]["name"], uid=item["metadata"].get("uid", ""))
+        with contextlib.suppress(Conflict):  # it is another one by now
+            api.delete(kind_of(item), item["metadata"]["name"], uid=item["metadata"].get("uid", ""))
+        if kind_of(item) == SINK_BINDING and item["spec"]["subject"]["kind"] == "Job":
+            _let_go(api, item["metadata"]["name"])
+
+
+def _let_go(api: Api, name: str) -> None:
+    """Have a SinkBinding of jobs go at once: Knative would wait until it can change finished jobs, which nobody can."""
+    with contextlib.suppress(TargetError):
+        api.change(SINK_BINDING, name, {"metadata": {"finalizers": None}})
 
 
 def remove(api: Api, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from trimtab.deploy.knative.client.api import Api
@@ -39,4 +40,15 @@ def stamped(
     with api.http.lines(path, asked, doing=doing, read=None, stop=stop) as lines:
         for line in lines:
             time, _, text = line.decode("utf-8", "replace").rstrip("\r").partition(" ")
-            yield time, text
+            yield in_utc(time), text
+
+
+def in_utc(time: str) -> str:
+    """Write a time of a node in UTC, with its nanoseconds: nodes may live in several zones."""
+    if time.endswith("Z"):
+        return time
+    try:
+        whole = datetime.fromisoformat(time[:19] + time[-6:]).astimezone(UTC)
+    except ValueError:
+        return time
+    return f"{whole:%Y-%m-%dT%H:%M:%S}{time[19:-6]}Z"

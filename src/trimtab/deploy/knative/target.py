@@ -296,7 +296,7 @@ class KnativeTarget(Target):
     ) -> Iterator[str]:
         """See Target. Lines of all pods, merged by their time."""
         info = self.get(name)
-        labels = {MANAGED_BY: FIELD_MANAGER, FUNCTION: name}
+        labels = {OF_SERVICE: name} if info.revisions else {MANAGED_BY: FIELD_MANAGER, FUNCTION: name}
         if revision is not None:
             if revision not in {known.name for known in info.revisions}:
                 raise SpecError("revision", revision, f"one of {', '.join(known.name for known in info.revisions)}")

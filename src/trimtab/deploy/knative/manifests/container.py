@@ -30,7 +30,7 @@ def container(rendering: Rendering, *, environ: dict[str, str] | None = None) ->
     found: dict[str, Any] = {
         "name": MAIN,
         "image": rendering.image,
-        "env": [*_plain(variables), *map(_variable, spec.env), *_plain(rendering.environ)],
+        "env": _merged([*_plain(variables), *map(_variable, spec.env), *_plain(rendering.environ)]),
         "securityContext": RESTRICTED,
     }
     if resources := _resources(spec):
@@ -38,6 +38,15 @@ def container(rendering: Rendering, *, environ: dict[str, str] | None = None) ->
     if spec.volumes:
         found["volumeMounts"] = [_mount(volume) for volume in spec.volumes]
     return found
+
+
+def _merged(variables: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give each name once: the last one wins, and stands last, for `$(NAME)` looks back only."""
+    found: dict[str, dict[str, Any]] = {}
+    for each in variables:
+        found.pop(each["name"], None)
+        found[each["name"]] = each
+    return list(found.values())
 
 
 def pod(rendering: Rendering) -> dict[str, Any]:

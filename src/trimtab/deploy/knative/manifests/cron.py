@@ -76,6 +76,8 @@ def _ping_source(rendering: Rendering, trigger: CronTrigger, schedule: str) -> M
     if trigger.data is not None:
         spec["contentType"] = trigger.content_type
         spec["data"] = encoded(trigger.data, trigger.content_type).decode()
+        if trigger.content_type == "application/json" and not spec["data"].lstrip().startswith("{"):
+            spec["contentType"] = "application/json; charset=utf-8"  # Knative takes objects alone as application/json
     name = child(rendering.name, trigger.name)
     return made(rendering, "sources.knative.dev/v1", "PingSource", name, spec, trigger=trigger.name)
 

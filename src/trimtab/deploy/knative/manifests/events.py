@@ -26,7 +26,9 @@ def trigger(rendering: Rendering, wanted: EventTrigger) -> Manifest:
     spec: dict[str, Any] = {"broker": wanted.broker, "subscriber": subscriber, "delivery": delivery(wanted.retry)}
     if wanted.filters:
         spec["filters"] = [_filter(each) for each in wanted.filters]
-    return made(rendering, EVENTING, "Trigger", child(rendering.name, wanted.name), spec, trigger=wanted.name)
+    # A Trigger's broker cannot be changed: with another one it is another object.
+    name = child(rendering.name, wanted.name, *([] if wanted.broker == "default" else [wanted.broker]))
+    return made(rendering, EVENTING, "Trigger", name, spec, trigger=wanted.name)
 
 
 def sink_binding(rendering: Rendering, sink: Sink) -> Manifest:
@@ -68,7 +70,7 @@ def _filter(item: dict[str, Any]) -> dict[str, Any]:
     """Write Knative's older `attributes` as the newer `exact`; the others are Knative's own already."""
     if "attributes" not in item:
         return item
-    present = [{"prefix": {name: ""}} for name, text in item["attributes"].items() if not text]
-    exact = {name: text for name, text in item["attributes"].items() if text}
-    parts = [*([{"exact": exact}] if exact else []), *present]
+    parts = [
+        {"exact": {name: text}} if text else {"cesql": f"EXISTS {name}"} for name, text in item["attributes"].items()
+    ]
     return parts[0] if len(parts) == 1 else {"all": parts}
