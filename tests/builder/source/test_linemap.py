@@ -65,7 +65,7 @@ def test_each_exported_line_leads_to_its_cell_and_line(cells: list[list[str]]) -
         seen.add(place)
         source = numbered[place[0] - 1].lines[place[1] - 1]
         # A line stands as it was, or as a comment (behind `pass` in a block), or behind a `return`.
-        assert line.replace(" ", "").endswith(source.rstrip().replace(" ", "").lstrip("\t"))
+        assert "".join(line.split()).endswith("".join(source.split()))
         left = line.replace(" ", "").strip().removesuffix(source.replace(" ", "").strip())
         assert left in {"", "#", "pass#", "return"}
     kept = {cell for cell, _ in seen}
