@@ -33,6 +33,7 @@ from trimtab.project.project import get_or_create_project
 from trimtab.runtime.binding import read
 from trimtab.runtime.event import PING, Event
 from trimtab.sketches import Reference
+from trimtab.spec import Model
 from trimtab.spec.retrain import Comparison, Retrain
 
 ENDPOINT = "shop/churn"
@@ -280,6 +281,22 @@ def test_a_route_is_written_into_the_models_document(shop: Shop) -> None:
     shop.executor.do(shop.loop(), Action(id="y", kind="route", data=data))
     changes, _ = models.read(shop.documents, models.name("shop", "r"))
     assert changes.routes["churn"].shadow == key
+
+
+def test_a_model_that_was_changed_by_hand_is_left_alone(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    champion, challenger = shop.champion.version_uri, shop.challenger.version_uri
+    loop = msgspec.structs.replace(shop.loop(), champion=champion)
+    name = models.name("shop", "r")
+    models.change(
+        shop.documents, name, lambda changes: changes.with_change("churn", Model(key="churn", path="/mine.pkl"))
+    )
+    data = {"revision": "r", "champion": champion, "shares": {challenger: 20}, "shadow": None}
+    shop.executor.do(loop, Action(id="x", kind="route", data=data))
+    assert models.read(shop.documents, name)[0].routes == {}
+    assert "shop/churn was changed by hand since it was deployed" in caplog.text
+    models.change(shop.documents, name, lambda changes: changes.with_change("churn", Model(key="churn", path=champion)))
+    shop.executor.do(loop, Action(id="x", kind="route", data=data))
+    assert models.read(shop.documents, name)[0].routes["churn"].path == champion
 
 
 def test_a_tag_is_moved(shop: Shop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -14,12 +15,15 @@ from trimtab.events import make
 from trimtab.handlers.documents import Documents
 from trimtab.handlers.monitor.monitor import Monitor
 from trimtab.handlers.retrain.contest import agreement, contest
+from trimtab.handlers.retrain.machine import same_version
 from trimtab.handlers.retrain.messages import Compared, Message, RunEnded
 from trimtab.handlers.retrain.rows import Rows, label_column
 from trimtab.handlers.retrain.state import Action, Attempt, Loop, Traffic
 from trimtab.handlers.retrain.training import Training
 from trimtab.handlers.serving import document as models
 from trimtab.runtime.post import post
+
+logger = logging.getLogger("trimtab.retrain")
 
 _SOURCE = "/loops/"
 
@@ -107,7 +111,18 @@ class Executor:
             number=data.get("number", 0),
         )
         name = models.name(loop.function, data["revision"])
-        models.change(self._documents, name, lambda changes: changes.with_route(key, route))
+        known = [data["champion"], *uris, loop.champion, *(each.champion for each in loop.decisions[-1:])]
+
+        def routed(changes: models.Changes) -> models.Changes:
+            hand = changes.models.get(key)
+            if hand is None or (
+                hand.model is not None and any(same_version(hand.model.path or "", uri) for uri in known)
+            ):
+                return changes.with_route(key, route)
+            logger.warning("%s was changed by hand since it was deployed: the loop leaves it as it is", loop.endpoint)
+            return changes
+
+        models.change(self._documents, name, routed)
 
     def _announce(self, loop: Loop, action: Action) -> None:
         data = dict(action.data)
