@@ -140,18 +140,28 @@ def test_links_that_go_round_are_refused(tmp_path: Path) -> None:
         names(folder)
 
 
-def test_links_to_nothing_and_sockets_and_pipes_are_left_out_and_named(tmp_path: Path) -> None:
+def test_links_to_nothing_are_left_out_and_named(tmp_path: Path) -> None:
     write(tmp_path, {"main.py": ""})
     (tmp_path / ".#main.py").symlink_to("nobody@nowhere")
-    os.mkfifo(tmp_path / "pipe")
+    assert names(tmp_path) == ["main.py"]
+    assert notes(tmp_path) == [".#main.py is left out: it is a link to nobody@nowhere, which is missing"]
+
+
+def test_sockets(tmp_path: Path) -> None:
+    write(tmp_path, {"main.py": ""})
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(os.path.relpath(tmp_path / "sock"))
-    assert names(tmp_path) == ["main.py"]
-    assert notes(tmp_path) == [
-        ".#main.py is left out: it is a link to nobody@nowhere, which is missing",
-        "pipe is left out: it is a pipe",
-        "sock is left out: it is a socket",
-    ]
+    with pytest.raises(SpecError, match=r"sock, which is a socket', allowed: files, folders and links, or a line in "):
+        names(tmp_path)
+    write(tmp_path, {".trimtabignore": "sock\n"})
+    assert "sock" not in names(tmp_path)
+
+
+def test_pipes(tmp_path: Path) -> None:
+    write(tmp_path, {"main.py": ""})
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SpecError, match=r"pipe, which is a pipe', allowed: files, folders and links"):
+        names(tmp_path)
 
 
 def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ class Folder:
                 raise self._refused(name, "which cannot be read", "readable files")
             self.files[name] = target
         else:
-            self.notes.append(f"{name} is left out: it is {_KINDS.get(stat.S_IFMT(mode), 'no file')}")
+            kind = _KINDS.get(stat.S_IFMT(mode), "no file")
+            raise self._refused(name, f"which is {kind}", f"files, folders and links, or a line in {OURS}")
 
     def _followed(self, path: Path, name: str) -> Path | None:
         """Give what a link leads to; None where that is missing. Errors: SpecError where it is outside, or the link itself."""
