@@ -41,8 +41,8 @@ def free_port() -> int:
 class Registry:
     """One docker-registry process on this machine."""
 
-    def __init__(self, folder: Path, *, login: bool = False) -> None:
-        self.folder, self.port, self.login = folder, free_port(), login
+    def __init__(self, folder: Path, *, login: bool = False, tls: dict[str, object] | None = None) -> None:
+        self.folder, self.port, self.login, self.tls = folder, free_port(), login, tls
         self.host = f"127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -52,7 +52,7 @@ class Registry:
             "version": 0.1,
             "log": {"level": "error", "accesslog": {"disabled": True}},
             "storage": {"filesystem": {"rootdirectory": str(self.folder / "data")}, "delete": {"enabled": True}},
-            "http": {"addr": self.host},
+            "http": {"addr": self.host, **({"tls": self.tls} if self.tls else {})},
         }
         if self.login:
             (self.folder / "htpasswd").write_text(HTPASSWD + "\n")
@@ -64,7 +64,7 @@ class Registry:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             try:
-                self.get("/v2/")
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return
             except OSError:
                 time.sleep(0.02)
@@ -102,9 +102,9 @@ class Registry:
 
 
 @contextmanager
-def registry(folder: Path, *, login: bool = False) -> Iterator[Registry]:
+def registry(folder: Path, *, login: bool = False, tls: dict[str, object] | None = None) -> Iterator[Registry]:
     needs("docker-registry")
-    server = Registry(folder, login=login)
+    server = Registry(folder, login=login, tls=tls)
     server.start()
     try:
         yield server

@@ -6,6 +6,7 @@ mounts, manifests whose bytes stay as they are, and errors that say what to do.
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from trimtab.builder.cache import CHUNK, digest_of_bytes
-from trimtab.builder.registry import credentials
+from trimtab.builder.registry import credentials, tls
 from trimtab.builder.registry.auth import Auth
 from trimtab.builder.registry.reference import Reference
 from trimtab.errors import RegistryError
@@ -45,15 +46,17 @@ class Client(Registry):  # type: ignore[misc]  # oras is not typed
     """A client of the repository that `reference` names; `insecure` allows HTTP where it is not on this machine."""
 
     def __init__(self, reference: Reference, *, insecure: bool = False) -> None:
-        super().__init__(hostname=reference.api, insecure=insecure or reference.loopback)
+        plain = insecure or (reference.loopback and not tls.configured(reference.host))
+        super().__init__(hostname=reference.api, insecure=plain)
         self.reference = reference
         self.container = self.get_container(f"{reference.api}/{reference.repository}")
         find = partial(credentials.find, reference.host, reference.repository)
         self.auth = Auth(reference.host, self.session, self.prefix, find)
         self.session.auth = _as_it_is
         self.session.trust_env = not reference.loopback  # a proxy knows nothing of this machine's own ports
-        for scheme in ("http://", "https://"):
-            self.session.mount(scheme, _Adapter(max_retries=_retries()))
+        self.session.mount("http://", _Adapter(max_retries=_retries()))
+        if self.prefix == "https":
+            self.session.mount("https://", _Adapter(tls.context(reference.host), max_retries=_retries()))
         self._sent: Callable[[int], None] = lambda _: None
 
     def do_request(self, url: str, method: str = "GET", **options: Any) -> requests.Response:
@@ -181,14 +184,27 @@ class Client(Registry):  # type: ignore[misc]  # oras is not typed
         try:
             yield
         except requests.exceptions.SSLError as exc:
-            hint = "a registry that speaks plain HTTP is used with --insecure"
+            hint = (
+                "a registry that speaks plain HTTP is used with --insecure; an authority of one's own goes into "
+                f"/etc/docker/certs.d/{self.reference.host}/ca.crt, or a file that SSL_CERT_FILE names"
+            )
             raise RegistryError(f"no TLS with {self.reference.host}: {_reason(exc)}; {hint}") from exc
         except (requests.exceptions.RequestException, OSError) as exc:
             raise RegistryError(f"the registry {self.reference.host} does not answer: {_reason(exc)}") from exc
 
 
 class _Adapter(HTTPAdapter):
-    """requests waits for ever unless told otherwise, and oras tells it nothing."""
+    """requests waits for ever unless told otherwise, and oras tells it nothing. `trusted` are the settings for TLS."""
+
+    def __init__(self, trusted: ssl.SSLContext | None = None, **options: Any) -> None:
+        self._trusted = trusted
+        super().__init__(**options)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._trusted, **options)
+
+    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+        return super().proxy_manager_for(*args, ssl_context=self._trusted, **options)
 
     def send(self, request: Any, *args: Any, **options: Any) -> requests.Response:
         options["timeout"] = options.get("timeout") or _DEADLINES
