@@ -15,7 +15,7 @@ from trimtab.builder.image import base as bases
 from trimtab.builder.image.base import Base
 from trimtab.builder.image.bundle import Bundle, bundle
 from trimtab.builder.image.source import open_source
-from trimtab.builder.layers import interpreter, pyc, runtime
+from trimtab.builder.layers import dependencies, interpreter, pyc, runtime
 from trimtab.builder.layers.makers import Makers
 from trimtab.builder.registry import parse
 from trimtab.builder.request import BuildRequest, destination, named, platforms
@@ -129,8 +129,8 @@ class _Build:
             step.detail = f"{len(lock.packages)} packages"
         layers = [self._timed_layer("runtime", platform, lambda: makers.runtime(base, own))]
         if lock.packages:
-            layers.append(self._timed_layer("dependencies", platform, lambda: makers.dependencies(base, lock)))
-        return layers, [*own.packages, *lock.packages]
+            layers.append(self._timed_layer("dependencies", platform, lambda: makers.dependencies(base, lock, own)))
+        return layers, [*own.packages, *dependencies.beyond(lock, own.packages).packages]
 
     def _propose(self, code: Code, packages: list[Package]) -> None:
         """Say what is imported and required nowhere; the base image may bring it, so it is no error."""

@@ -22,15 +22,25 @@ _NAME = re.compile(r"[\w.-]+")
 
 
 def layer(
-    lock: Lock, python: str, platform: str, interpreter: Interpreter | None, cache: Cache, compression: Compression
+    lock: Lock,
+    present: tuple[Package, ...],
+    python: str,
+    platform: str,
+    interpreter: Interpreter | None,
+    cache: Cache,
+    compression: Compression,
 ) -> Layer:
-    """Give the layer of `lock`. Errors: BuildError for what cannot be installed, StoreFull, StoreError."""
-    inputs = [lock.digest, python, platform, pyc.identity(interpreter)]
+    """Give the layer of `lock`: the whole of its text, and the packages of it that the runtime layer does not have.
+
+    `present` is what that layer has. Errors: BuildError for what cannot be installed, StoreFull, StoreError.
+    """
+    needed = beyond(lock, present)
+    inputs = [lock.digest, needed.digest, python, platform, pyc.identity(interpreter)]
     with TemporaryDirectory(prefix="trimtab-") as scratch:
         folder, modules = Path(scratch, "site"), Path(scratch, "pyc")
 
         def entries() -> Entries:
-            install(lock, python, platform, folder)
+            install(needed, python, platform, folder)
             modules.mkdir()
             placed = placed_at(folder, places.site_packages(python))
             found = pyc.compiled(placed, interpreter, modules, checked=False)

@@ -11,7 +11,7 @@ from trimtab.builder.cache import Cache
 from trimtab.builder.layers import tar
 from trimtab.builder.layers.compress import MEDIA_TYPES, Compression, Compressor, identity
 
-FORMAT = "1"
+FORMAT = "2"
 """Raised whenever the same inputs would give another tar than before."""
 
 Entries = dict[str, tar.Entry]

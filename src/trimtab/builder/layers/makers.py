@@ -32,7 +32,7 @@ class Makers(Struct, dict=True):
         return runtime.own()
 
     def locks(self, base: Base, declared: Declared) -> tuple[Lock, Lock]:
-        """Lock what Trimtab needs, and what the function needs beyond that.
+        """Lock what Trimtab needs, and what the function needs.
 
         The function's packages come first on sys.path, so its versions win; where it leaves a choice, those of the
         runtime are chosen, and need no second copy. Errors: BuildError.
@@ -45,7 +45,7 @@ class Makers(Struct, dict=True):
         except BuildError:
             lock = self._resolve(declared, base)
             self._check_runtime(own, lock, base)
-        return own, dependencies.beyond(lock, own.packages)
+        return own, lock
 
     def _check_runtime(self, own: Lock, lock: Lock, base: Base) -> None:
         """Refuse versions that Trimtab itself does not run with."""
@@ -63,10 +63,10 @@ class Makers(Struct, dict=True):
         """Give the layer of the function's files."""
         return code.layer(source, self.compiler, self.cache, self.compression)
 
-    def dependencies(self, base: Base, lock: Lock) -> Layer:
-        """Give the layer of what the function requires."""
+    def dependencies(self, base: Base, lock: Lock, own: Lock) -> Layer:
+        """Give the layer of what the function requires, on top of a runtime layer made of `own`."""
         target = (base.python.version, str(base.platform))
-        return dependencies.layer(lock, *target, self.compiler, self.cache, self.compression)
+        return dependencies.layer(lock, own.packages, *target, self.compiler, self.cache, self.compression)
 
     def runtime(self, base: Base, lock: Lock) -> Layer:
         """Give the layer of Trimtab."""

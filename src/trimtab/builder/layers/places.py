@@ -11,6 +11,9 @@ RUNTIME = f"{ROOT}/runtime"
 BIN = f"{ROOT}/bin"
 PYTHON = f"/{BIN}/python"
 LOCK = f"{ROOT}/requirements.lock"
+"""All that the function requires, with versions and hashes, wherever in the image it lies."""
+RUNTIME_LOCK = f"{ROOT}/runtime.lock"
+"""The same of what Trimtab itself requires."""
 USER = 65532
 """A user that no base image gives any rights to; distroless images call it nonroot."""
 

@@ -106,7 +106,8 @@ def layer(
             modules.mkdir()
             ours: Entries = {f"{places.RUNTIME}/{name}": content for name, content in mine.files.items()}
             everything = {**placed_at(folder, places.RUNTIME), **ours}
-            return {**pyc.compiled(everything, interpreter, modules, checked=False), **_environment(python, home)}
+            compiled = pyc.compiled(everything, interpreter, modules, checked=False)
+            return {**compiled, places.RUNTIME_LOCK: lock.text.encode(), **_environment(python, home)}
 
         return find_or_make("runtime", inputs, cache, compression, entries)
 
