@@ -25,7 +25,8 @@ _ALLOWED = "the path of a .py file, of a notebook or of a folder, or git+https:/
 def source_of(filename: object) -> Source:
     """Accept a Python file, a notebook or a folder that exists, or a git reference. Errors: SpecError."""
     if not isinstance(filename, str | os.PathLike) or not str(filename):
-        raise SpecError("filename", filename or None, _ALLOWED)
+        hint = "In a notebook of Jupyter or VS Code it may be left out; nothing here says which notebook this is"
+        raise SpecError("filename", filename or None, _ALLOWED, hint=hint if "IPython" in sys.modules else "")
     text = str(filename)
     if "://" in text or text.startswith("git+"):
         from trimtab.builder.source import git

@@ -11,6 +11,7 @@ from trimtab.errors import Conflict, SpecError, TrimtabError
 from trimtab.project import call, serving, triggers
 from trimtab.project.code import qualified, source_of
 from trimtab.project.mounts import Modifier
+from trimtab.project.notebook import current
 from trimtab.project.view import SpecView
 from trimtab.spec import (
     Build,
@@ -57,6 +58,7 @@ def code_to_function(
 ) -> FunctionHandle:
     """Make a function of a Python file, a notebook, a folder or a git reference; by default one called over HTTP.
 
+    Without `filename` it is the notebook that this is called in, as it was saved.
     `name` defaults to the file's, `handler` is a name in the file or `module:name`, `image` what the built image sits
     on. A `handler` that is a function itself, of this session or notebook, needs no file: it is pickled, with what it
     uses and with the versions of its libraries. Errors: SpecError.
@@ -69,7 +71,7 @@ def code_to_function(
             )
         spec, own = _packed(handler, build), as_label(getattr(handler, "__name__", "function"))
     else:
-        source = source_of(filename)
+        source = source_of(filename or current() or "")
         spec = FunctionSpec(handler=qualified(handler, source), source=source, build=build)
         own = as_label(_stem(source))
     spec.kind, spec.description = _kind(kind), description

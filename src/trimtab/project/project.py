@@ -70,7 +70,7 @@ class Project(LogsArtifacts):
 
     def set_function(
         self,
-        func: str | Path | FunctionHandle,
+        func: str | Path | FunctionHandle | None = None,
         name: str = "",
         kind: str = "job",
         image: str | None = None,
@@ -81,16 +81,16 @@ class Project(LogsArtifacts):
     ) -> FunctionHandle:
         """Add a function: a Python file or folder, a document (both relative to `context`), or one that is made.
 
-        Errors: SpecError.
+        Without `func` it is the notebook that this is called in. Errors: SpecError.
         """
         if isinstance(func, FunctionHandle):
             made = func
-        elif Path(func).suffix in _DOCUMENTS:
+        elif func is not None and Path(func).suffix in _DOCUMENTS:
             made = import_function(self.context / func)
         else:
             made = code_to_function(
                 name,
-                filename=self.context / func,
+                filename="" if func is None else self.context / func,
                 kind=kind,
                 image=image,
                 handler=handler,

@@ -63,8 +63,12 @@ def docker(folder: Path) -> Iterator[str]:
             f"--exec-root={folder}/exec",
         ]
         command += [f"--pidfile={folder}/docker.pid"]
-        with daemon(command, folder / "docker.log", lambda: succeeds("docker", "--host", host, "info")):
-            yield host
+        try:
+            with daemon(command, folder / "docker.log", lambda: succeeds("docker", "--host", host, "info")):
+                yield host
+        finally:
+            for left in folder.glob("exec/netns/*"):  # Docker leaves its network namespaces mounted
+                succeeds("umount", str(left))
 
 
 def succeeds(*command: str) -> bool:
