@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -218,30 +219,78 @@ def test_both_forms_are_read(text: str, reference: Reference) -> None:
     assert looks_like(text)
 
 
-class Guarded(BaseHTTPRequestHandler):
-    """A server that lets nobody in."""
+class Smart(BaseHTTPRequestHandler):
+    """Git's own server over HTTP (`git http-backend`, a CGI program), which lets in ada alone."""
 
-    def do_GET(self) -> None:
-        self.send_response(401)
-        self.send_header("WWW-Authenticate", 'Basic realm="x"')
-        self.send_header("Content-Length", "0")
+    root: Path
+
+    def do(self) -> None:
+        if self.headers.get("Authorization") != f"Basic {b64encode(b'ada:s3cret').decode()}":
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="x"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        path, _, query = self.path.partition("?")
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        environ = {
+            **os.environ,
+            "GIT_PROJECT_ROOT": str(self.root),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "REQUEST_METHOD": self.command,
+            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+            "CONTENT_LENGTH": str(len(body)),
+            "REMOTE_USER": "ada",
+        }
+        done = subprocess.run(["git", "http-backend"], input=body, env=environ, capture_output=True, check=True)
+        head, _, content = done.stdout.partition(b"\r\n\r\n")
+        fields = dict(line.split(": ", 1) for line in head.decode().splitlines())
+        self.send_response(int(fields.pop("Status", "200").split()[0]))
+        for name, value in fields.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
 
 
 @pytest.fixture
-def guarded() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Guarded)
+def smart(repository: Repository, tmp_path: Path) -> Iterator[str]:
+    """The repository, over HTTP."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Smart,), {"root": tmp_path}))
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/x.git"
+    yield f"http://127.0.0.1:{server.server_address[1]}/repo"
     server.shutdown()
     server.server_close()
     thread.join()
 
 
-def test_a_server_that_wants_a_password_is_not_waited_for(guarded: str, repository: Repository) -> None:
+@pytest.mark.usefixtures("repository")
+def test_a_server_that_wants_a_password_is_not_waited_for(smart: str) -> None:
     with pytest.raises(BuildError, match=r"^git fetch failed: .*Set up a credential helper, ~/\.netrc or an SSH key"):
-        read(f"git+{guarded}@main")
+        read(f"git+{smart}@main")
+
+
+def test_a_branch_is_fetched_over_http_with_the_login_of_netrc(
+    smart: str, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login ada password s3cret\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code = read(f"git+{smart}@feature/x#fn")
+    assert content(code, "main.py") == "X = 2\n"
+    assert (code.origin, code.revision) == (smart, repository.git("rev-parse", "feature/x"))
+    assert content(read(f"git+{smart}@{code.revision}#fn"), "main.py") == "X = 2\n"
+    kept = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    assert kept
+    assert not any(b"s3cret" in path.read_bytes() for path in kept)
+    with pytest.raises(SpecError, match=r"found 'feature/y', allowed: a branch, tag or commit of .*; it has feature/x"):
+        read(f"git+{smart}@feature/y")
