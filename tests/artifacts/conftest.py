@@ -1,8 +1,9 @@
-"""One store in each place that is tested: a folder, fsspec's memory, and S3 by moto's server, a real one on loopback."""
+"""One store in each place that is tested: a folder, fsspec's memory, S3 and Google's storage by servers on loopback."""
 
 from __future__ import annotations
 
 import secrets
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from trimtab.artifacts import ArtifactStore, open_store
 
-PLACES = ("file", "memory", "s3")
+PLACES = ("file", "memory", "s3", "gs")
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +24,20 @@ def s3_endpoint() -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def gs_endpoint() -> Iterator[str]:
+    """A server that speaks as Google's storage; its bucket is `bucket`."""
+    from gcp_storage_emulator.server import create_server
+
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    server = create_server("127.0.0.1", port, in_memory=True, default_bucket="bucket")
+    server.start()
+    yield f"http://127.0.0.1:{port}"
     server.stop()
 
 
@@ -55,10 +70,18 @@ def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
+def gs(gs_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a fresh prefix on Google's storage, which the environment leads to."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gs_endpoint)
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # asks an API that the emulator does not have
+    return f"gs://bucket/{secrets.token_hex(4)}/store"
+
+
+@pytest.fixture
 def place(request: Any, home: Path) -> str:
     """The URL of an empty place."""
-    if request.param == "s3":
-        return str(request.getfixturevalue("s3"))
+    if request.param in ("s3", "gs"):
+        return str(request.getfixturevalue(request.param))
     if request.param == "memory":
         return f"memory://{secrets.token_hex(4)}/store"
     return f"file://{home / 'artifacts'}"

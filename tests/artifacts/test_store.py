@@ -33,6 +33,7 @@ def test_what_was_put_is_found_by_tag_and_by_version(store: ArtifactStore) -> No
     assert found.uri == f"store://artifacts/p/key#0@{logged.version}"
 
 
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp's, of how gcsfs uses it
 def test_files_are_given_on_this_machine_under_their_own_names(store: ArtifactStore, tmp_path: Path) -> None:
     source = tmp_path / "quelle"
     source.write_bytes(b"x" * 3_000_000)

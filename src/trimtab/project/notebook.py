@@ -25,7 +25,9 @@ def current() -> Path | None:
         return None
     running = shell.history_manager.input_hist_raw[-1].split()
     if not any(" ".join(cell.lines).split() == running for cell in read(path)):
-        raise SpecError(str(path), "no cell such as the one that runs", "the notebook as it is now", hint="Save it first")
+        raise SpecError(
+            str(path), "no cell such as the one that runs", "the notebook as it is now", hint="Save it first"
+        )
     return path
 
 
