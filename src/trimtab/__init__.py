@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from trimtab.artifacts.models import load_model
     from trimtab.errors import PermanentError, SpecError, TemporaryError, TrimtabError
     from trimtab.handlers.serving.model import ModelServer, V2ModelServer
-    from trimtab.project.function import FunctionHandle, code_to_function, import_function, new_function
+    from trimtab.project.function import FunctionHandle
+    from trimtab.project.make import code_to_function, import_function, new_function
     from trimtab.project.mounts import mount_configmap, mount_hostpath, mount_pvc, mount_secret, set_env_variables
     from trimtab.project.project import Project, get_or_create_project, load_project
     from trimtab.runtime.context import Context
@@ -64,7 +65,8 @@ _HOMES = {
     "trimtab.artifacts.models": ("load_model",),
     "trimtab.errors": ("PermanentError", "SpecError", "TemporaryError", "TrimtabError"),
     "trimtab.handlers.serving.model": ("ModelServer", "V2ModelServer"),
-    "trimtab.project.function": ("FunctionHandle", "code_to_function", "import_function", "new_function"),
+    "trimtab.project.function": ("FunctionHandle",),
+    "trimtab.project.make": ("code_to_function", "import_function", "new_function"),
     "trimtab.project.mounts": (
         "mount_configmap",
         "mount_hostpath",

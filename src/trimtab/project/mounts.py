@@ -9,9 +9,9 @@ from trimtab.errors import SpecError
 from trimtab.spec import Volume, VolumeSource
 
 if TYPE_CHECKING:
-    from trimtab.project.function import FunctionHandle
+    from trimtab.project.description import Description
 
-Modifier = Callable[["FunctionHandle"], Any]
+Modifier = Callable[["Description"], Any]
 
 
 def mount_pvc(
@@ -50,14 +50,14 @@ def set_env_variables(env_vars_dict: Mapping[str, str] | None = None, **variable
         if name in (env_vars_dict or {}):
             raise SpecError(f"set_env_variables: {name}", variables[name], "each name once")
 
-    def modify(function: FunctionHandle) -> FunctionHandle:
+    def modify(function: Description) -> Description:
         return function.set_envs({**(env_vars_dict or {}), **variables})
 
     return modify
 
 
 def _mount(volume: Volume) -> Modifier:
-    def modify(function: FunctionHandle) -> FunctionHandle:
+    def modify(function: Description) -> Description:
         spec = function.function.spec
         spec.volumes = [*(each for each in spec.volumes if each.name != volume.name), volume]
         return function

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from trimtab.artifacts import Artifact, ArtifactStore, LogsArtifacts, StoreURI, absent, is_store_uri, open_store
 from trimtab.artifacts.uri import KINDS, Kind
 from trimtab.errors import Conflict, NotFound, SpecError
-from trimtab.project.function import FunctionHandle, code_to_function, import_function
+from trimtab.project.function import FunctionHandle
+from trimtab.project.make import code_to_function, import_function
 from trimtab.spec.scalars import LABEL, as_label
 
 if TYPE_CHECKING:
