@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
@@ -18,6 +19,7 @@ from sklearn.tree import DecisionTreeClassifier
 import trimtab
 from trimtab.errors import Conflict, DeployFailed
 from trimtab.handlers.records import Inference, decode
+from trimtab.handlers.serving.register import ENDPOINT, Registration
 
 ROW = [5.1, 3.5, 1.4, 0.2]
 Until = Callable[..., Any]
@@ -42,6 +44,13 @@ def inferences(local: Any) -> list[Inference]:
     """All records that are in the broker."""
     found = [event for event in local.target.events(tail=1000) if event["type"] == "dev.trimtab.inference"]
     return [decode(json.dumps(event["data"]).encode()) for event in found]
+
+
+def changed_by_hand(local: Any) -> list[Registration]:
+    """Read what was announced of models that were changed since they were deployed."""
+    found = [event for event in local.target.events(tail=1000) if event["type"] == ENDPOINT]
+    told = [msgspec.convert(event["data"], Registration) for event in found]
+    return [each for each in told if each.stamp]
 
 
 def test_a_model_is_served_without_any_code(local: Any, model: Path) -> None:
@@ -139,7 +148,7 @@ def test_only_a_model_servers_models_can_be_changed(local: Any) -> None:
 
 
 def test_a_logged_model_is_served_in_the_version_that_was_latest_when_it_was_deployed(
-    local: Any, monkeypatch: pytest.MonkeyPatch
+    local: Any, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRIMTAB_HOME", str(local.home))
     frame, target = load_iris(return_X_y=True, as_frame=True)
@@ -155,7 +164,7 @@ def test_a_logged_model_is_served_in_the_version_that_was_latest_when_it_was_dep
         )
 
     first = log()
-    function = server(local).add_model("m", first.uri)
+    function = server(local).add_model("m", first.uri).set_tracking()
     function.deploy(local.target, watch=False)
     assert function.invoke("/v2/models/m")["path"] == first.version_uri
     with pytest.raises(
@@ -166,6 +175,8 @@ def test_a_logged_model_is_served_in_the_version_that_was_latest_when_it_was_dep
     assert function.invoke("/v2/models/m")["path"] == first.version_uri
     function.load_model("m", second.uri)
     assert function.invoke("/v2/models/m")["path"] == second.version_uri
+    until(lambda: changed_by_hand(local))
+    assert [(each.endpoint, each.model) for each in changed_by_hand(local)] == [("iris/m", second.version_uri)]
 
 
 # Scenes by MLRun's names alone: only the import differs

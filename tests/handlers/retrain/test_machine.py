@@ -322,6 +322,21 @@ class TestRollouts:
         loop = step(loop, Approved(loop.attempt.id), 5 * HOUR)
         assert step(loop, Registered("v1", "iris", rule()), 6 * HOUR).champion == "v2"
 
+    def test_a_model_that_was_changed_by_hand_in_service_becomes_the_champion_once(self) -> None:
+        loop = step(rolling(), Registered("v9", "iris", rule(), stamp=7), 5 * HOUR)
+        assert (loop.champion, loop.attempt, loop.decisions[0].outcome) == ("v9", None, "rejected")
+        assert step(loop, Registered("v1", "iris", rule()), 6 * HOUR).champion == "v9"
+        assert step(loop, Registered("v5", "iris", rule(), stamp=6), 6 * HOUR).champion == "v9"
+        anew = step(loop, Registered("v1", "iris", rule(), "iris-00002", 8.0), 6 * HOUR)
+        assert (anew.champion, anew.stamp) == ("v1", 0)
+
+    def test_the_champion_loaded_anew_by_hand_gets_its_canary_back(self) -> None:
+        loop = step(rolling(), Done([each.id for each in rolling().todo]), 5 * HOUR)
+        again = step(loop, Registered("v1", "iris", rule(), stamp=7), 5 * HOUR)
+        assert (again.champion, again.attempt) == (loop.champion, loop.attempt)
+        (route,) = asked(again, "route")
+        assert list(route.data["shares"]) == ["v2"]
+
     def test_one_that_was_put_into_service_by_hand_is_promoted(self) -> None:
         loop = step(rolling(), Registered("v2", "iris", rule(), "iris-00002", 1.0), 5 * HOUR)
         assert (loop.champion, loop.attempt, loop.decisions[0].outcome) == ("v2", None, "promoted")

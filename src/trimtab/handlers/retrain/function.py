@@ -99,7 +99,8 @@ class Handler:
     def _heard(self, envelope: Envelope, data: Any) -> None:
         if envelope.type == ENDPOINT:
             found = _read(Registration, data, envelope.type)
-            said = Registered(found.model, found.function, found.retrain, found.revision, _seconds(envelope))
+            when = _seconds(envelope)
+            said = Registered(found.model, found.function, found.retrain, found.revision, when, found.stamp)
             self.runner.hear(found.endpoint, said)
         elif envelope.type == DRIFT:
             self._judged(data)

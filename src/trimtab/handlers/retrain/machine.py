@@ -61,16 +61,18 @@ def _registered(loop: Loop, message: Registered, now: float) -> None:
     redeployed = message.revision != loop.revision
     if redeployed and message.time < loop.registered:
         return  # what a former revision said, and what came late
+    by_hand = redeployed or message.stamp > loop.stamp
+    loop.stamp = message.stamp if redeployed else max(loop.stamp, message.stamp)
     loop.registered = max(loop.registered, message.time)
     loop.function, loop.rule, loop.revision = message.function, message.rule, message.revision
     attempt = loop.attempt
     if message.rule is None and attempt is not None and redeployed:
         _decide(loop, attempt, "rejected", "the rule was taken away (spec.retrain)", now)
         attempt = None
-    if loop.champion and not redeployed:
+    if loop.champion and not by_hand:
         return  # within a revision the loop decides who is champion; this is an older replica's word
     if same_version(message.champion, loop.champion):
-        if redeployed and attempt is not None and message.rule is not None and attempt.stage in ("canary", "shadow"):
+        if by_hand and attempt is not None and message.rule is not None and attempt.stage in ("canary", "shadow"):
             _route(loop, attempt, message.rule)
         return
     if attempt is not None and same_version(message.champion, attempt.challenger):

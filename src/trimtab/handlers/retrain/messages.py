@@ -19,6 +19,8 @@ class Registered(Struct, tag=True, frozen=True):
     revision: str = ""
     time: float = 0.0
     """When it said so."""
+    stamp: int = 0
+    """Of a change of this model by hand, since the revision was deployed; newer ones have larger stamps."""
 
 
 class Judged(Struct, tag=True, frozen=True):

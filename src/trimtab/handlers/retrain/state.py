@@ -159,6 +159,8 @@ class Loop(Struct, kw_only=True):
     """Of the model server: its models are changed by documents of each revision."""
     registered: float = 0.0
     """When the model server said so."""
+    stamp: int = 0
+    """Of the last change by hand within the revision."""
     routes: int = 0
     """Routes that were asked for. They are numbered, so that somebody slow does not bring an old one back."""
     rule: Retrain | None = None

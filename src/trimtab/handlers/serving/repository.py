@@ -7,7 +7,7 @@ import logging
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -54,6 +54,8 @@ class Repository:
         self._task: asyncio.Task[None] | None = None
         self._threads: Threads | None = None
         self._turn: asyncio.Lock | None = None
+        self.changed: Callable[[Entry], None] = lambda _: None
+        """Told of a model that somebody changed while it was served."""
 
     # Starting
 
@@ -180,8 +182,12 @@ class Repository:
             if seen == self._seen and not due:
                 return
             self._seen = seen
+            before = {key: entry.change.stamp for key, entry in self.entries.items()}
             await self._reach(changes)
             self.routes = changes.routes
+            for entry in self.entries.values():
+                if entry.change.stamp > before.get(entry.key, 0):
+                    self.changed(entry)
 
     async def _reach(self, changes: Changes) -> None:
         wanted = changes.over(self.models)

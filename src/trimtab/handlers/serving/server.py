@@ -16,7 +16,7 @@ from trimtab.errors import HandlerError, ImportFailed, PermanentError, SpecError
 from trimtab.handlers.serving import custom, direct, oip, rows
 from trimtab.handlers.serving.classes import Classes
 from trimtab.handlers.serving.entry import Entry
-from trimtab.handlers.serving.register import register
+from trimtab.handlers.serving.register import announce, register
 from trimtab.handlers.serving.repository import Repository
 from trimtab.handlers.serving.routes import Route, route
 from trimtab.handlers.serving.shadows import Shadows
@@ -63,6 +63,7 @@ class Server:
             self.tracker = Tracker(self.context, self.tracking)
             if self.context.worker_id == 0:
                 register(self.context, self.repository, self.rule)
+                self.repository.changed = lambda entry: announce(self.context, self.repository, entry, self.rule)
 
     async def stop(self) -> None:
         """Stop following the document, and hand over what was tracked."""
