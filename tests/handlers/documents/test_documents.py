@@ -129,7 +129,10 @@ def test_another_kind_of_url_is_refused_without_showing_what_may_be_a_password()
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     path = tmp_path / "documents.db"
     path.write_bytes(b"no database at all, but a text of some length" * 100)
-    with pytest.raises(StoreError, match=r"documents\.db cannot be used: file is not a database"):
+    with pytest.raises(
+        StoreError,
+        match=r"documents\.db' is damaged \(file is not a database\)\. Move it away together with 'documents\.db-wal'",
+    ):
         open_documents(f"sqlite://{path}")
 
 

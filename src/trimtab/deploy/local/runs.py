@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import signal
-import sqlite3
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from trimtab.deploy.local.zygotes import Child
 from trimtab.errors import NotFound
 from trimtab.spec import Function
 from trimtab.spec.quantity import seconds
+from trimtab.sqlite import File, transaction
 
 logger = logging.getLogger("trimtab.runs")
 
@@ -42,9 +42,14 @@ class Runs:
 
     def __init__(self, path: Path, machine: Machine) -> None:
         self.machine = machine
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.executescript(_SCHEMA)
+        file = File(
+            path=path,
+            what="the history of runs",
+            schema=_SCHEMA,
+            full="the run goes on",
+            damaged="start again without the runs that ended",
+        )
+        self._db = file.open()
         self.ended = asyncio.Event()
         """Set when a run has ended that `untold` lists."""
         self._children: dict[str, Child] = {}
@@ -251,10 +256,9 @@ class Runs:
         self._db.execute("DELETE FROM untold WHERE id = ?", (identity,))
 
     def _put_ended(self, info: RunInfo) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-        self._put(info)
-        self._db.execute("INSERT OR IGNORE INTO untold VALUES (?)", (info.id,))
-        self._db.execute("COMMIT")
+        with transaction(self._db) as execute:
+            self._put(info)
+            execute("INSERT OR IGNORE INTO untold VALUES (?)", (info.id,))
         self.ended.set()
 
     def _put(self, info: RunInfo) -> None:

@@ -6,16 +6,14 @@ which each function has a revision that is ready, or none.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from pathlib import Path
 
 import msgspec
 
-from trimtab.errors import TargetError
 from trimtab.spec import Function, TrafficTarget
+from trimtab.sqlite import File
 
-_VERSION = 1
 _SCHEMA = """
 CREATE TABLE function (
   name TEXT PRIMARY KEY, port INTEGER NOT NULL UNIQUE, traffic TEXT NOT NULL, last_number INTEGER NOT NULL DEFAULT 0,
@@ -60,21 +58,14 @@ class Store:
     """The file and its statements."""
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None)
-        try:
-            self._open()
-        except sqlite3.DatabaseError as exc:
-            raise TargetError(f"{path} cannot be read ({exc}); move it away and deploy the functions again") from exc
-
-    def _open(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA foreign_keys = ON")
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
-        elif version != _VERSION:
-            raise TargetError(f"functions.db has schema {version}, this daemon reads {_VERSION}: use the newer Trimtab")
+        file = File(
+            path=path,
+            what="the functions' file",
+            schema=_SCHEMA,
+            full="nothing was changed",
+            damaged="deploy the functions again",
+        )
+        self._db = file.open(pragmas=("foreign_keys = ON",))
 
     def close(self) -> None:
         """Close the file."""

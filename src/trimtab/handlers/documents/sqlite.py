@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trimtab.errors import StoreError, StoreFull
 from trimtab.handlers.documents.abc import Document, Documents
-from trimtab.runtime.wal import write_ahead
+from trimtab.sqlite import File
 
 _SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS document (name TEXT PRIMARY KEY, version INTEGER NOT NULL, text BLOB NOT NULL) STRICT"
+    "CREATE TABLE IF NOT EXISTS document (name TEXT PRIMARY KEY, version INTEGER NOT NULL, text BLOB NOT NULL) STRICT;"
 )
-_WAIT = 30.0
-"""Seconds that a writer waits for the others."""
 
 
 class SqliteDocuments(Documents):
     """One file. May be used from several threads, one at a time inside."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._lock = path, threading.Lock()
-        with self._translated():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=_WAIT, check_same_thread=False)
-            write_ahead(self._db)
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute(_SCHEMA)
+        self._lock = threading.Lock()
+        self._file = File(
+            path=path,
+            what="the file of documents",
+            schema=_SCHEMA,
+            full="nothing of this change was kept",
+            damaged="start again: loops and changed models begin anew",
+        )
+        self._db = self._file.open(check_same_thread=False)
 
     def get(self, name: str) -> Document:
         """See Documents."""
@@ -63,10 +61,5 @@ class SqliteDocuments(Documents):
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        try:
-            with self._lock:
-                yield
-        except (sqlite3.Error, OSError) as exc:
-            if "disk is full" in str(exc) or getattr(exc, "errno", None) == 28:
-                raise StoreFull(f"{self._path}: the disk is full; free space, then try again") from exc
-            raise StoreError(f"{self._path} cannot be used: {exc}") from exc
+        with self._lock, self._file.translated():
+            yield

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from trimtab.triggers.broker.store import reader, translated
+from trimtab.triggers.broker.store import file, reader
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Reader:
             connection.close()
 
     def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        with translated(self._path):
+        with file(self._path).translated():
             return question(self._connection())
 
     def _connection(self) -> sqlite3.Connection:

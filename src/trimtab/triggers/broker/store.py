@@ -1,18 +1,15 @@
 """The broker's file: one SQLite database, its schema, and how connections to it are opened.
 
-The database is in WAL mode with `synchronous=FULL`: every commit syncs the log, so what was committed survives a power
-loss (https://sqlite.org/pragma.html#pragma_synchronous). One thread writes; readers have connections of their own.
+Every commit is synced to the disk. One thread writes; readers have connections of their own.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
-from trimtab.errors import StoreError, StoreFull
+from trimtab.sqlite import File
 
 VERSION = 1
 CHECKED_SIZE = 64 * 2**20
@@ -72,20 +69,31 @@ CREATE INDEX known_until ON known (until) WHERE until IS NOT NULL;
 """
 
 
+def file(path: Path) -> File:
+    """Describe the file at `path`."""
+    return File(
+        path=path,
+        what="the broker's file",
+        schema=_SCHEMA,
+        version=VERSION,
+        full="nothing of this request was kept",
+        damaged=f"start again for an empty broker; `sqlite3 {path.name} .recover` may save what is readable",
+    )
+
+
 def create(path: Path) -> sqlite3.Connection:
-    """Open the file for writing and bring its schema up to date; a missing one is made, for its owner's eyes alone.
+    """Open the file for writing; a missing one is made. One that is small enough is checked page by page.
 
     The connection may be used by one thread other than the caller's. Errors: StoreError naming the file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    with translated(path):
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
-        try:
-            _prepare(connection, path)
-        except BaseException:
-            connection.close()
-            raise
+    made = file(path)
+    connection = made.open(pragmas=("auto_vacuum = INCREMENTAL",), check_same_thread=False, cached_statements=256)
+    try:
+        with made.translated():
+            _check(connection, path)
+    except BaseException:
+        connection.close()
+        raise
     _sync_folder(path.parent)
     return connection
 
@@ -93,7 +101,7 @@ def create(path: Path) -> sqlite3.Connection:
 def reader(path: Path) -> sqlite3.Connection:
     """Open a connection that cannot write."""
     path.touch(mode=0o600)
-    with translated(path):
+    with file(path).translated():
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA query_only = 1")
         return connection
@@ -103,44 +111,6 @@ def last_event(connection: sqlite3.Connection) -> int:
     """Give the highest sequence number that an event ever had."""
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
     return row[0] if row else 0
-
-
-@contextlib.contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into StoreError and StoreFull, which name the file."""
-    try:
-        yield
-    except sqlite3.Error as exc:
-        raise _explain(exc, path) from exc
-
-
-def _explain(exc: sqlite3.Error, path: Path) -> StoreError:
-    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        return StoreFull(f"no room to write {str(path)!r}: {exc}. Free disk space; nothing of this request was kept")
-    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-        return StoreError(
-            f"the broker's file {str(path)!r} is damaged ({exc}). Move it away together with {path.name + '-wal'!r} and "
-            f"start again for an empty broker; `sqlite3 {path.name} .recover` may save what is readable"
-        )
-    return StoreError(f"the broker's file {str(path)!r} cannot be used: {exc}. Check its permissions and the disk")
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > VERSION:
-        raise StoreError(
-            f"the broker's file {str(path)!r} has schema version {version}, this Trimtab knows {VERSION}. "
-            "Use the Trimtab that wrote it, or a later one"
-        )
-    if version == 0:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA journal_size_limit = {64 * 2**20}")
-    if version == 0:
-        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-    _check(connection, path)
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from trimtab.errors import StoreError
-from trimtab.triggers.broker.store import last_event, translated
+from trimtab.sqlite import transaction
+from trimtab.triggers.broker.store import file, last_event
 from trimtab.triggers.broker.transaction import Transaction
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ class Writer:
         self.commits = self.operations = 0
         self.closing = False
         """Set on the loop, before `close` is called: what is submitted after that is refused."""
-        self._connection, self._path, self._loop = connection, path, loop
+        self._connection, self._file, self._loop = connection, file(path), loop
         self._sequence = last_event(connection)
         self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="broker-writer", daemon=True)
@@ -63,7 +64,7 @@ class Writer:
         Cancelling the caller does not take the operation back.
         """
         if self.closing:
-            raise StoreError(f"the broker's file {str(self._path)!r} was closed")
+            raise StoreError(f"the broker's file {str(self._file.path)!r} was closed")
         job = Job(operation, weight, after, self._loop.create_future())
         self.waiting += weight
         self._jobs.put(job)
@@ -74,7 +75,7 @@ class Writer:
         """Finish what was submitted, end the thread and close the connection."""
         self._jobs.put(None)
         self._thread.join()
-        with translated(self._path):
+        with self._file.translated():
             self._connection.close()
 
     def _run(self) -> None:
@@ -105,19 +106,12 @@ class Writer:
                 self._commit([job])
 
     def _transact(self, jobs: list[Job[Any]]) -> None:
-        with translated(self._path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                transaction = Transaction(self._connection, self._sequence)
-                for job in jobs:
-                    job.result = job.operation(transaction)
-                transaction.flush()
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-        self._sequence = transaction.sequence
+        with self._file.translated(), transaction(self._connection):
+            changes = Transaction(self._connection, self._sequence)
+            for job in jobs:
+                job.result = job.operation(changes)
+            changes.flush()
+        self._sequence = changes.sequence
         self.commits += 1
         self.operations += len(jobs)
 

@@ -7,16 +7,16 @@ What it has forgotten is put into the queue again, which knows the ids.
 from __future__ import annotations
 
 import contextlib
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
-from trimtab.errors import StoreError, StoreFull
+from trimtab.errors import StoreError
 from trimtab.spec import CronTrigger
+from trimtab.sqlite import Execute, File, transaction
 
 VERSION = 1
 KEPT = 1000
@@ -74,15 +74,15 @@ class CronStore:
     """The file, opened. Errors of all methods: StoreError."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._translated():
-            self._connection = sqlite3.connect(path, isolation_level=None)
-            try:
-                self._prepare()
-            except BaseException:
-                self._connection.close()
-                raise
+        self._file = File(
+            path=path,
+            what="cron's file",
+            schema=_SCHEMA,
+            version=VERSION,
+            full="cron goes on by itself",
+            damaged="start again; deploying the functions again brings their triggers back",
+        )
+        self._connection = self._file.open(synchronous="NORMAL")
 
     def close(self) -> None:
         """Close the file."""
@@ -102,7 +102,7 @@ class CronStore:
             decoded = msgspec.json.decode(config, type=CronTrigger)
         except msgspec.DecodeError as exc:
             raise StoreError(
-                f"cron's file {str(self._path)!r} holds a trigger {function}/{name} that this Trimtab cannot read: {exc}. "
+                f"cron's file {str(self._file.path)!r} holds a trigger {function}/{name} that this Trimtab cannot read: {exc}. "
                 "Use the Trimtab that wrote it, or a later one"
             ) from exc
         return TriggerRow(
@@ -164,48 +164,10 @@ class CronStore:
         return [FiringRow(id=row[0], due=row[1], state=row[2], detail=row[3]) for row in rows]
 
     def _read(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
-        with self._translated():
+        with self._file.translated():
             return self._connection.execute(statement, values).fetchall()
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
-        with self._translated():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection.execute
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    def _prepare(self) -> None:
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            raise StoreError(
-                f"cron's file {str(self._path)!r} has schema version {version}, this Trimtab knows {VERSION}. "
-                "Use the Trimtab that wrote it, or a later one"
-            )
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        if version == 0:
-            self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as exc:
-            raise self._explained(exc) from exc
-
-    def _explained(self, exc: sqlite3.Error) -> StoreError:
-        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-        name = str(self._path)
-        if code == sqlite3.SQLITE_FULL:
-            return StoreFull(f"no room to write {name!r}: {exc}. Free disk space; cron goes on by itself")
-        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-            return StoreError(
-                f"cron's file {name!r} is damaged ({exc}). Move it away together with {self._path.name + '-wal'!r} and "
-                "start again; deploying the functions again brings their triggers back"
-            )
-        return StoreError(f"cron's file {name!r} cannot be used: {exc}. Check its permissions and the disk")
+    def _transaction(self) -> Iterator[Execute]:
+        with self._file.translated(), transaction(self._connection) as execute:
+            yield execute

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from trimtab import sqlite
 from trimtab.errors import StoreError, StreamError
-from trimtab.runtime.wal import write_ahead
-from trimtab.triggers.broker.store import translated
+from trimtab.sqlite import transaction
 
 T = TypeVar("T")
 
@@ -53,7 +53,15 @@ class File:
     """The file, used in a thread of its own."""
 
     def __init__(self, path: Path, *, synced: bool) -> None:
-        self._path, self._synced = path, synced
+        self._synced = synced
+        self._file = sqlite.File(
+            path=path,
+            what="the stream file",
+            schema=_SCHEMA,
+            version=_VERSION,
+            full="nothing of this request was kept",
+            damaged=f"start again for empty streams; `sqlite3 {path.name} .recover` may save what is readable",
+        )
         self._thread: ThreadPoolExecutor | None = None
         self._connection: sqlite3.Connection | None = None
 
@@ -85,21 +93,14 @@ class File:
     async def _do(self, work: Callable[[sqlite3.Connection], T], *, write: bool) -> T:
         connection = self._connection
         if connection is None:
-            raise StreamError(f"the stream file {str(self._path)!r} is not open")
+            raise StreamError(f"the stream file {str(self._file.path)!r} is not open")
 
         def run() -> T:
-            with translated(self._path):
+            with self._file.translated():
                 if not write:
                     return work(connection)
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    result = work(connection)
-                    connection.execute("COMMIT")
-                except BaseException:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    raise
-                return result
+                with transaction(connection):
+                    return work(connection)
 
         try:
             return await self._in_thread(run)
@@ -110,31 +111,4 @@ class File:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _connect(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.touch(mode=0o600)
-        with translated(self._path):
-            connection = sqlite3.connect(self._path, isolation_level=None, timeout=10, check_same_thread=False)
-            try:
-                _prepare(connection, self._path, synced=self._synced)
-            except BaseException:
-                connection.close()
-                raise
-        return connection
-
-
-def _prepare(connection: sqlite3.Connection, path: Path, *, synced: bool) -> None:
-    write_ahead(connection)
-    connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
-    connection.execute(f"PRAGMA journal_size_limit = {64 * 2**20}")
-    connection.execute("BEGIN IMMEDIATE")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0:
-        for statement in _SCHEMA.split(";"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
-    connection.execute("COMMIT")
-    if version > _VERSION:
-        raise StoreError(
-            f"the stream file {str(path)!r} has schema version {version}, this Trimtab knows {_VERSION}. "
-            "Use the Trimtab that wrote it, or a later one"
-        )
+        return self._file.open(synchronous="FULL" if self._synced else "NORMAL", check_same_thread=False)

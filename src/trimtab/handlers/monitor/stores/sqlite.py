@@ -6,19 +6,15 @@ WAL mode with `synchronous=FULL`: every commit is on the disk when it returns.
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from trimtab.errors import StoreError, StoreFull
 from trimtab.handlers.monitor.stores.abc import Change, Entry, Journaled, Limits, Store, Stream
-from trimtab.runtime.wal import write_ahead
+from trimtab.sqlite import Execute, File, transaction
 
 VERSION = 1
-_PATIENCE = 30.0
-"""Seconds that one replica waits for another's transaction."""
 _AT_ONCE = 500
 """Names in one statement."""
 
@@ -47,29 +43,22 @@ CREATE TABLE waiting (
 CREATE INDEX waiting_at ON waiting (stream, at);
 """
 
-Execute = Callable[..., sqlite3.Cursor]
-
 
 class SQLiteStore(Store):
     """See Store. One connection, one thread at a time."""
 
     def __init__(self, path: Path, limits: Limits) -> None:
         super().__init__(limits)
-        self._path, self._lock = path, threading.Lock()
-        with self._translated():
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch(mode=0o600)
-            except OSError as exc:
-                raise StoreError(f"the monitor's file {str(path)!r} cannot be made: {exc.strerror}") from exc
-            self._connection = sqlite3.connect(
-                path, isolation_level=None, check_same_thread=False, timeout=_PATIENCE, cached_statements=64
-            )
-            try:
-                self._prepare()
-            except BaseException:
-                self._connection.close()
-                raise
+        self._lock = threading.Lock()
+        self._file = File(
+            path=path,
+            what="the monitor's file",
+            schema=_SCHEMA,
+            version=VERSION,
+            full="nothing of this request was kept",
+            damaged="start again; the log of all rows is not in it",
+        )
+        self._connection = self._file.open(check_same_thread=False, cached_statements=64)
 
     def append(self, entries: list[Entry]) -> list[bool]:
         """See Store."""
@@ -171,51 +160,8 @@ class SQLiteStore(Store):
 
     @contextlib.contextmanager
     def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[Execute]:
-        with self._lock, self._translated():
-            self._connection.execute(begin)
-            try:
-                yield self._connection.execute
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    def _prepare(self) -> None:
-        execute = self._connection.execute
-        write_ahead(self._connection)
-        execute("PRAGMA synchronous = FULL")
-        execute("BEGIN IMMEDIATE")
-        version = execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
-                execute(statement)
-            execute(f"PRAGMA user_version = {VERSION}")
-        execute("COMMIT")
-        if version > VERSION:
-            raise StoreError(
-                f"the monitor's file {str(self._path)!r} has schema version {version}, this Trimtab knows {VERSION}. "
-                "Use the Trimtab that wrote it, or a later one"
-            )
-
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as exc:
-            raise self._explained(exc) from exc
-
-    def _explained(self, exc: sqlite3.Error) -> StoreError:
-        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-        name = str(self._path)
-        if code == sqlite3.SQLITE_FULL:
-            return StoreFull(f"no room to write {name!r}: {exc}. Free disk space; nothing of this request was kept")
-        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-            return StoreError(
-                f"the monitor's file {name!r} is damaged ({exc}). Move it away together with {self._path.name + '-wal'!r} "
-                "and start again; the log of all rows is not in it"
-            )
-        return StoreError(f"the monitor's file {name!r} cannot be used: {exc}. Check its permissions and the disk")
+        with self._lock, self._file.translated(), transaction(self._connection, begin) as execute:
+            yield execute
 
 
 def _append(execute: Execute, entry: Entry) -> bool:
