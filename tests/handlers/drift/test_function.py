@@ -58,6 +58,7 @@ class Scene:
             endpoint=ENDPOINT,
             model="m",
             function="shop",
+            revision="shop-00002",
             columns=["age", "spend"],
             inputs=[(self.draw.normal(size=rows) + shift).tolist(), self.draw.normal(size=rows).tolist()],
             predictions=predictions,
@@ -100,6 +101,7 @@ def test_each_closed_window_is_judged_once_and_told_as_an_event(scene: Scene) ->
     checker.tick()
     quiet, drifted = scene.reports()
     assert (quiet.severity, quiet.number, quiet.endpoint, quiet.model) == ("none", 1, ENDPOINT, "m")
+    assert quiet.revision == "shop-00002"
     assert (drifted.severity, drifted.drifted, drifted.horizon) == ("detected", True, "short")
     assert [feature.name for feature in drifted.features if feature.state == "detected"] == ["age"]
     event = scene.posted[1]

@@ -348,6 +348,23 @@ class TestRollouts:
         back = step(loop, Registered("v1", "iris", rule(), "iris-00001", 20.0), HOUR)
         assert (back.champion, back.revision) == ("v1", "iris-00001")
 
+    def test_after_a_rollback_the_loop_goes_where_the_traffic_is(self) -> None:
+        loop = step(begun(), Registered("v2", "iris", rule(), "iris-00002", 9 * HOUR), 9 * HOUR)
+        old = [Judged(n * HOUR, (n + 1) * HOUR, "none", [], "v1", revision="iris-00001") for n in range(8, 13)]
+        assert run(loop, old[:1] * 2).champion == "v2"  # it is from before
+        assert run(loop, old[1:2] * 3).champion == "v2"  # one window may be a remainder
+        back = run(loop, old[1:3])
+        assert (back.champion, back.revision, back.rule) == ("v1", "iris-00001", loop.rule)
+        assert run(back, [Judged(13 * HOUR, 14 * HOUR, "detected", ["petal"], "v1")]).incident is not None
+
+    def test_while_both_revisions_answer_the_champion_stays(self) -> None:
+        loop = step(begun(), Registered("v2", "iris", rule(), "iris-00002", 9 * HOUR), 9 * HOUR)
+        for n in range(9, 15):
+            answered = [("v1", "iris-00001"), ("v2", "iris-00002")]
+            for model, revision in answered if n % 2 else reversed(answered):
+                loop = step(loop, Judged(n * HOUR, (n + 1) * HOUR, "none", [], model, revision=revision), n * HOUR)
+        assert loop.champion == "v2"
+
     def test_a_comparison_that_never_comes_fails(self) -> None:
         loop = step(trained(), Observed(), 40 * HOUR)
         assert loop.attempt is not None

@@ -38,6 +38,7 @@ def inspect(monitor: Monitor, artifacts: ArtifactStore, window: Window, rule: Ru
         "start": window.start,
         "end": window.end,
         "number": window.number,
+        "revision": window.revision,
     }
     try:
         verdict = check(reference, sketches, rule)

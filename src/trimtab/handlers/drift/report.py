@@ -81,6 +81,8 @@ class DriftReport(Struct, kw_only=True, omit_defaults=True):
 
     endpoint: str = ""
     model: str = ""
+    revision: str = ""
+    """Of the function that answered."""
     start: float | None = None
     """When the window began."""
     end: float | None = None

@@ -240,7 +240,7 @@ def _forget_references(documents: Documents) -> None:
 
 
 def _count(window: Window, record: Inference, arrived: float, *, late: bool) -> None:
-    window.arrived = max(window.arrived, arrived)
+    window.arrived, window.revision = max(window.arrived, arrived), record.revision
     window.rows, window.events = window.rows + record.rows, window.events + 1
     window.late += record.rows if late else 0
     window.requests += len(set(record.requests))

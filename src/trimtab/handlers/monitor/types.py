@@ -15,6 +15,8 @@ class Window(Struct, kw_only=True):
     """Counts the endpoint's windows, from 1."""
     model: str
     model_version: str = ""
+    revision: str = ""
+    """Of the function, as it was when the latest event arrived."""
     reference: str
     """The digest of the reference that its sketch was made with."""
     start: float

@@ -113,7 +113,9 @@ class Handler:
     def _judged(self, data: Any) -> None:
         report = _read(_Report, data, DRIFT)
         drifted = [feature.name for feature in report.features if feature.state == "detected"]
-        message = Judged(report.start, report.end, report.severity, drifted, report.model, report.number)
+        message = Judged(
+            report.start, report.end, report.severity, drifted, report.model, report.number, report.revision
+        )
         self.runner.hear(report.endpoint, message)
 
     def _ended(self, envelope: Envelope, data: Any) -> None:
@@ -210,6 +212,7 @@ class _Report(msgspec.Struct):
     severity: Severity
     model: str = ""
     number: int = 0
+    revision: str = ""
     features: list[_Feature] = []
 
 

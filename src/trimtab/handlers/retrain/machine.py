@@ -20,7 +20,7 @@ from trimtab.handlers.retrain.messages import (
     Rejected,
     RunEnded,
 )
-from trimtab.handlers.retrain.state import Action, Attempt, Loop, Outcome, Traffic, identity
+from trimtab.handlers.retrain.state import Action, Attempt, Elsewhere, Loop, Outcome, Traffic, identity
 from trimtab.spec.quantity import seconds
 from trimtab.spec.retrain import Retrain
 
@@ -39,7 +39,7 @@ def step(loop: Loop, message: Message, now: float) -> Loop:
         case Registered():
             _registered(loop, message, now)
         case Judged():
-            _judged(loop, message)
+            _judged(loop, message, now)
         case RunEnded():
             _run_ended(loop, message, now)
         case Compared():
@@ -85,9 +85,13 @@ def _registered(loop: Loop, message: Registered, now: float) -> None:
     loop.champion, loop.verdicts, loop.incident = message.champion, [], None
 
 
-def _judged(loop: Loop, message: Judged) -> None:
-    if not loop.champion or (message.model and not same_version(message.model, loop.champion)):
-        return  # a challenger's, or a former champion's: its training data is not what the traffic is to look like
+def _judged(loop: Loop, message: Judged, now: float) -> None:
+    if not loop.champion:
+        return
+    if message.model and not same_version(message.model, loop.champion):
+        # a challenger's, or a former champion's: its training data is not what the traffic is to look like
+        _answered_elsewhere(loop, message, now)
+        return
     before = loop.incident
     if not incidents.judge(loop, message):
         return
@@ -95,6 +99,18 @@ def _judged(loop: Loop, message: Judged) -> None:
         _announce(loop, "incident", loop.incident.id, state="open", features=loop.incident.features)
     elif before is not None and loop.incident is None:
         _announce(loop, "incident", before.id, state="closed", features=before.features)
+
+
+def _answered_elsewhere(loop: Loop, message: Judged, now: float) -> None:
+    """Follow the traffic: after a rollback an older revision answers, whose replicas run already and tell of nothing."""
+    if message.revision in ("", loop.revision) or message.start < loop.registered:
+        return
+    before, ours = loop.elsewhere, loop.verdicts[-1].end if loop.verdicts else 0.0
+    loop.elsewhere = Elsewhere(message.revision, message.end)
+    if before is None or before.revision != message.revision or message.start < before.end or ours >= before.end:
+        return
+    loop.elsewhere = None
+    _registered(loop, Registered(message.model, loop.function, loop.rule, message.revision, message.end), now)
 
 
 def _begin(loop: Loop, now: float) -> None:

@@ -32,6 +32,8 @@ class Judged(Struct, tag=True, frozen=True):
     features: list[str] = []
     model: str = ""
     number: int = 0
+    revision: str = ""
+    """Of the function that answered."""
 
 
 class RunEnded(Struct, tag=True, frozen=True):

@@ -30,6 +30,13 @@ class Verdict(Struct, frozen=True):
     """Of the window: one that was full is followed by another of the same times."""
 
 
+class Elsewhere(Struct, frozen=True):
+    """Another revision than the one that is known answered a window, which ended at `end`."""
+
+    revision: str
+    end: float
+
+
 class Incident(Struct, kw_only=True):
     """A time of drift: from the first drifted window on, until enough clean ones."""
 
@@ -164,6 +171,7 @@ class Loop(Struct, kw_only=True):
     routes: int = 0
     """Routes that were asked for. They are numbered, so that somebody slow does not bring an old one back."""
     rule: Retrain | None = None
+    elsewhere: Elsewhere | None = None
     verdicts: list[Verdict] = []
     """The last few, by end."""
     incident: Incident | None = None
