@@ -182,9 +182,9 @@ class MemoryTarget(LocalTarget):
         return info
 
     def events(
-        self, *, broker: str = "default", follow: bool = False, tail: int | None = 20
+        self, *, broker: str = "default", follow: bool = False, tail: int | None = 20, type: str | None = None
     ) -> Iterator[dict[str, Any]]:
-        yield from self.accepted
+        yield from (event for event in self.accepted if type in (None, event["type"]))
 
     def dead(self, function: str | None = None) -> list[DeadLetter]:
         return [letter for letter in self.letters if function in (None, letter.function)]

@@ -211,6 +211,16 @@ async def test_the_last_events_are_listed_and_followed(world: Any) -> None:
     await following.aclose()
 
 
+async def test_the_events_of_one_type_are_listed_alone(world: Any) -> None:
+    await world.begin(T)
+    await world.publish("1")
+    await world.publish("2", "3", type="com.example.odd")
+    await world.publish("4")
+    assert [item["id"] async for item in world.broker.events(tail=1, type="com.example.odd")] == ["3"]
+    assert [item["id"] async for item in world.broker.events(tail=None, type="com.example.odd")] == ["2", "3"]
+    assert [item["id"] async for item in world.broker.events(tail=None, type="com.example.none")] == []
+
+
 @given(st.lists(st.integers(0, 400), max_size=6))
 def test_any_number_of_rows_goes_in_and_out(counts: list[int]) -> None:
     connection = sqlite3.connect(":memory:", isolation_level=None)

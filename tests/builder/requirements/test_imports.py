@@ -39,7 +39,7 @@ def test_imports_that_nothing_brings_are_proposed_with_their_reason() -> None:
     ]  # fmt: skip
     assert [(each.module, each.distribution) for each in found if each.optional] == [
         ("ujson", "ujson"),
-        ("zmq", "pyzmq"),
+        ("zmq", f"pyzmq=={version('pyzmq')}"),
     ]
 
 

@@ -128,7 +128,7 @@ def test_without_a_place_for_documents_models_are_served_as_deployed(
     found = Repository([Model(key="m", path=str(models["iris"]))], f"sqlite://{tmp_path}/file/x.db", *_around())
     asyncio.run(found.begin())
     assert list(found.entries) == ["m"]
-    assert "cannot be used" in caplog.text
+    assert f"{tmp_path}/file/x.db' cannot be made" in caplog.text
 
 
 def _around() -> tuple[Classes, Context]:

@@ -23,19 +23,20 @@ _broker = click.option("--broker", default="default", show_default=True, help="W
 @_broker
 @follow_option
 @click.option("--tail", type=click.IntRange(min=0), default=20, show_default=True, help="Begin with the last N events.")
+@click.option("--type", help="Only events of this type.")
 @output_option()
 @click.pass_obj
-def events(session: Session, broker: str, follow: bool, tail: int, output: str) -> None:
+def events(session: Session, broker: str, follow: bool, tail: int, type: str | None, output: str) -> None:
     """Print the events that a broker accepted, oldest first.
 
     With `-o json`, each is one line in CloudEvents' JSON format.
 
     \b
     trimtab events --tail 5
-    trimtab events -f
-    trimtab events -f -o json | jq 'select(.type == "com.example.made")'
+    trimtab events -f --type com.example.made
+    trimtab events -f -o json | jq 'select(.subject == "order/7")'
     """
-    for document in session.local().events(broker=broker, follow=follow, tail=tail):
+    for document in session.local().events(broker=broker, follow=follow, tail=tail, type=type):
         if output == "json":
             out.json_line(document)
         else:

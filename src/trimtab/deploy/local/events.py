@@ -296,7 +296,9 @@ class Events:
         return await self.daemon.deploy({"function": msgspec.to_builtins(function)}, progress)
 
     async def _events(self, arguments: dict[str, Any], progress: Progress) -> None:
-        found = self.broker.events(arguments["broker"], tail=arguments["tail"], follow=arguments["follow"])
+        found = self.broker.events(
+            arguments["broker"], tail=arguments["tail"], follow=arguments["follow"], type=arguments["type"]
+        )
         async with contextlib.aclosing(found) as events:
             async for event in events:
                 progress(event)

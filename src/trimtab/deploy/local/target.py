@@ -229,10 +229,10 @@ class LocalTarget(Target):
         self._call("replay", function=function, trigger=trigger, start=start)
 
     def events(
-        self, *, broker: str = "default", follow: bool = False, tail: int | None = 20
+        self, *, broker: str = "default", follow: bool = False, tail: int | None = 20, type: str | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Yield the broker's events in CloudEvents' JSON format, oldest first."""
-        arguments = {"broker": broker, "tail": tail, "follow": follow}
+        """Yield the broker's events, or those of one type, in CloudEvents' JSON format, oldest first."""
+        arguments = {"broker": broker, "tail": tail, "follow": follow, "type": type}
         return control.stream(self.settings.control_socket, "events", arguments)
 
     def dead(self, function: str | None = None) -> list[DeadLetter]:

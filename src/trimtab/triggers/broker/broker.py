@@ -184,21 +184,21 @@ class Broker:
         return await self._letters.drop(ids, function=function)
 
     async def events(
-        self, broker: str = DEFAULT, *, tail: int | None = 20, follow: bool = False
+        self, broker: str = DEFAULT, *, tail: int | None = 20, follow: bool = False, type: str | None = None
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield a broker's events in CloudEvents' JSON format, oldest first: the last `tail` (None: all that are kept),
-        and with `follow` those that come until the iterator is closed. Errors: NotFound.
+        and with `follow` those that come until the iterator is closed; with `type`, those of this type. Errors: NotFound.
         """
         self._roster.require(broker)
         after = 0
         if tail is not None:
-            latest = await self._queue.latest(broker, max(tail, 1))
+            latest = await self._queue.latest(broker, max(tail, 1), type)
             after = latest[-1][0] if latest else 0
             for _, envelope in latest[-tail:] if tail else ():
                 yield to_json(envelope)
         while tail is None or follow:
             news = self._dispatcher.news
-            page = await self._queue.following(broker, after, 200)
+            page = await self._queue.following(broker, after, 200, type)
             for seq, envelope in page:
                 after = seq
                 yield to_json(envelope)

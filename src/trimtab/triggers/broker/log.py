@@ -14,22 +14,27 @@ SWEEP = 500
 SPARE_PAGES = 2048
 """Free pages (4 KiB) that the file keeps for what comes next; more are given back to the disk."""
 
+_OF_TYPE = "AND (? IS NULL OR json_extract(attributes, '$.type') = ?)"
+
 Logged = tuple[int, Envelope]
 
 
-def latest(connection: sqlite3.Connection, broker: str, count: int) -> list[Logged]:
-    """Read the last `count` events of a broker, oldest first."""
+def latest(connection: sqlite3.Connection, broker: str, count: int, type: str | None = None) -> list[Logged]:
+    """Read the last `count` events of a broker, of one type only if it is given, oldest first."""
     rows = connection.execute(
-        "SELECT seq, attributes, data FROM events WHERE broker = ? ORDER BY seq DESC LIMIT ?", (broker, count)
+        f"SELECT seq, attributes, data FROM events WHERE broker = ? {_OF_TYPE} ORDER BY seq DESC LIMIT ?",  # noqa: S608  no input
+        (broker, type, type, count),
     ).fetchall()
     return [_logged(row) for row in reversed(rows)]
 
 
-def following(connection: sqlite3.Connection, broker: str, after: int, count: int) -> list[Logged]:
-    """Read the next `count` events of a broker after sequence number `after`."""
+def following(
+    connection: sqlite3.Connection, broker: str, after: int, count: int, type: str | None = None
+) -> list[Logged]:
+    """Read the next `count` events of a broker after sequence number `after`, of one type only if it is given."""
     rows = connection.execute(
-        "SELECT seq, attributes, data FROM events WHERE seq > ? AND broker = ? ORDER BY seq LIMIT ?",
-        (after, broker, count),
+        f"SELECT seq, attributes, data FROM events WHERE seq > ? AND broker = ? {_OF_TYPE} ORDER BY seq LIMIT ?",  # noqa: S608  no input
+        (after, broker, type, type, count),
     ).fetchall()
     return [_logged(row) for row in rows]
 

@@ -168,13 +168,13 @@ class Queue:
         """Forget dead letters; gives their number by subscription."""
         return await self._write(lambda transaction: dead.drop(transaction, ids, function), after=after)
 
-    async def latest(self, broker: str, count: int) -> list[log.Logged]:
-        """Read the last events of a broker."""
-        return await self._read(lambda connection: log.latest(connection, broker, count))
+    async def latest(self, broker: str, count: int, type: str | None = None) -> list[log.Logged]:
+        """Read the last events of a broker; see `log.latest`."""
+        return await self._read(lambda connection: log.latest(connection, broker, count, type))
 
-    async def following(self, broker: str, after: int, count: int) -> list[log.Logged]:
-        """Read events of a broker in order."""
-        return await self._read(lambda connection: log.following(connection, broker, after, count))
+    async def following(self, broker: str, after: int, count: int, type: str | None = None) -> list[log.Logged]:
+        """Read events of a broker in order; see `log.following`."""
+        return await self._read(lambda connection: log.following(connection, broker, after, count, type))
 
     async def sweep(self, start: int, keep: int, cutoff: float) -> int:
         """Forget old events; see `log.sweep`."""
