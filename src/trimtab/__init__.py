@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from trimtab.runtime.context import Context
     from trimtab.runtime.event import Event
     from trimtab.runtime.response import Response
+    from trimtab.runtime.returns import handler
+    from trimtab.runtime.run_context import MLClientCtx
     from trimtab.spec import CronTrigger, EventTrigger, Function, StreamTrigger
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "EventTrigger",
     "Function",
     "FunctionHandle",
+    "MLClientCtx",
     "ModelServer",
     "PermanentError",
     "Project",
@@ -48,6 +51,7 @@ __all__ = [
     "code_to_function",
     "get_dataitem",
     "get_or_create_project",
+    "handler",
     "import_function",
     "load_model",
     "load_project",
@@ -78,6 +82,8 @@ _HOMES = {
     "trimtab.runtime.context": ("Context",),
     "trimtab.runtime.event": ("Event",),
     "trimtab.runtime.response": ("Response",),
+    "trimtab.runtime.returns": ("handler",),
+    "trimtab.runtime.run_context": ("MLClientCtx",),
     "trimtab.spec": ("CronTrigger", "EventTrigger", "Function", "StreamTrigger"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

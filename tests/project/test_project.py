@@ -29,6 +29,13 @@ def test_a_project_that_is_not_there_is_not_loaded(project: Project) -> None:
         trimtab.load_project(name="trees")
 
 
+def test_a_project_may_bear_its_users_name(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "Jörg.B")
+    mine = trimtab.get_or_create_project("flowers", user_project=True)
+    assert mine.name == "flowers-j-rg-b"
+    assert trimtab.load_project(name=mine.name).name == mine.name
+
+
 def test_a_name_that_cannot_be_a_label_is_refused_with_one_that_can(project: Project) -> None:
     with pytest.raises(SpecError, match=r"^project: found 'My Project', allowed: lower-case .*\. Try 'my-project'$"):
         trimtab.get_or_create_project("My Project")

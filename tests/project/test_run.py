@@ -162,6 +162,60 @@ def test_artifacts_of_one_run_are_inputs_of_the_next(logging_job: FunctionHandle
     assert used.results["return"] == pytest.approx(7 / 3)
 
 
+RETURNING = """\
+from pathlib import Path
+
+import pandas as pd
+import trimtab
+
+class Mean:
+    def __init__(self, value): self.value = value
+    def predict(self, rows): return [self.value] * len(rows)
+
+@trimtab.handler(outputs=["rows", "mean", "notes", "score"])
+def split(source: pd.DataFrame, ctx: int = 0):
+    Path("notes.txt").write_text("notes")
+    return source, Mean(float(source.a.mean())), Path("notes.txt").absolute(), 0.5
+
+def alone(source: pd.DataFrame):
+    return source.a.tolist()
+"""
+
+
+def test_what_a_handler_returns_is_kept_under_the_names_it_is_given(
+    logging_job: FunctionHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "training.py").write_text(RETURNING)
+    inputs = {"source": str(tmp_path / "in.csv")}
+    run = logging_job.run(local=True, handler="split", inputs=inputs)
+    assert (run.results, set(run.info.artifacts)) == ({"score": 0.5}, {"rows", "mean", "notes"})
+    project = trimtab.load_project(name="flowers")
+    assert run.artifact("rows").as_df()["b"].tolist() == ["x", "y", "z"]
+    assert run.artifact("notes").get(encoding="utf-8") == "notes"
+    assert [model.metadata.key for model in project.list_models()] == ["mean"]
+    renamed = logging_job.run(
+        local=True, handler="split", inputs=inputs, returns=["a", "b:model", "c:file", "d:result"]
+    )
+    assert (renamed.results, set(renamed.info.artifacts)) == ({"d": 0.5}, {"a", "b", "c"})
+    assert logging_job.run(local=True, handler="alone", inputs=inputs).results == {"return": [1, 2, 4]}
+    assert logging_job.run(local=True, handler="alone", inputs=inputs, returns=["all"]).results == {"all": [1, 2, 4]}
+
+
+def test_names_that_do_not_fit_what_is_returned_are_refused(
+    logging_job: FunctionHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "training.py").write_text(RETURNING)
+    inputs = {"source": str(tmp_path / "in.csv")}
+    with pytest.raises(SpecError, match="what the handler returned: found '4 values', allowed: 3: a, b, c"):
+        logging_job.run(local=True, handler="split", inputs=inputs, returns=["a", "b", "c"])
+    with pytest.raises(
+        SpecError, match="returns: found 'a:table', allowed: a name, or NAME:KIND with a kind of dataset"
+    ):
+        logging_job.run(local=True, handler="split", inputs=inputs, returns=["a:table"])
+
+
 def test_inputs_that_are_not_there_are_refused_before_the_handler_is_called(logging_job: FunctionHandle) -> None:
     said = r"^input source: found 'store://datasets/flowers/no', allowed: an artifact that is there\. .*there is no project"
     with pytest.raises(SpecError, match=said):

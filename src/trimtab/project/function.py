@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,7 +10,7 @@ from trimtab.errors import Conflict, TrimtabError
 from trimtab.project import call
 from trimtab.project.code import qualified
 from trimtab.project.description import Description
-from trimtab.spec import Function, check
+from trimtab.spec import EnvVar, Function, check
 
 if TYPE_CHECKING:
     from trimtab.builder.abc import Built
@@ -143,18 +143,21 @@ class FunctionHandle(Description):
         inputs: Mapping[str, str] | None = None,
         handler: str = "",
         artifact_path: str | None = None,
+        returns: Sequence[str] | None = None,
         local: bool = False,
         watch: bool = True,
         target: Target | str | None = None,
     ) -> Run:
         """Run the job once. With `watch`, block, and show its log on stderr; `local` runs it in this process.
 
-        `handler` names another function of the same code. Errors: SpecError, RunFailed (with `run`) when it does not
+        `handler` names another function of the same code; `returns` names what it returns, `rows` or `rows:dataset`: a
+        DataFrame becomes a dataset, what has `predict` a model, a Path a file, and all else a result. Errors: SpecError, RunFailed (with `run`) when it does not
         succeed while it is watched, Conflict for what is no job.
         """
         from trimtab.project import show
         from trimtab.project.run import Run, run_here
         from trimtab.project.target import find
+        from trimtab.runtime.returns import RETURNS, checked
 
         if self.kind != "job":
             raise Conflict(
@@ -163,6 +166,8 @@ class FunctionHandle(Description):
         function = check(self.function)
         if handler:
             function.spec.handler = qualified(handler, function.spec.source)
+        if returns:
+            function.spec.env = [*function.spec.env, EnvVar(name=RETURNS, value=",".join(checked(returns)))]
         parameters, files = dict(params or {}), {name: str(path) for name, path in (inputs or {}).items()}
         if local:
             return run_here(function, parameters, files, artifact_path)

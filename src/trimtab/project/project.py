@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 _DOCUMENTS = (".yaml", ".yml", ".json")
 
 
-def get_or_create_project(name: str, context: str | Path = "./") -> Project:
+def get_or_create_project(name: str, context: str | Path = "./", *, user_project: bool = False) -> Project:
     """Give a project, made if it is not there. `context` is the folder that its functions' files are in.
 
-    Errors: SpecError (an impossible name), StoreError.
+    With `user_project` the user's name is put behind its own. Errors: SpecError (an impossible name), StoreError.
     """
+    if user_project:
+        name = f"{name}-{as_label(getpass.getuser())}"
     if not re.match(LABEL, name) or len(name) > 63:
         nearest = as_label(name)
         raise SpecError(

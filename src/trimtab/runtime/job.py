@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import HandlerError, ImportFailed, SpecError
-from trimtab.runtime import channel
+from trimtab.runtime import channel, returns
 from trimtab.runtime.codec import to_json
 from trimtab.runtime.config import ReplicaConfig
 from trimtab.runtime.load import frames, load
@@ -82,7 +82,7 @@ def _end_with_daemon(control: socket.socket) -> None:
 
 
 def call(function: Any, context: RunContext) -> None:
-    """Call a job's handler with what it asks for; its results are in the context, what it returns under `return`."""
+    """Call a job's handler with what it asks for; its results are in the context, what it returns under `return`, or under names."""
     data = (context.event or {}).get("data")
     if isinstance(data, dict):
         known = inspect.signature(function).parameters
@@ -96,7 +96,10 @@ def call(function: Any, context: RunContext) -> None:
     value = function(context, **arguments) if takes_context(function) else function(**arguments)
     if inspect.iscoroutine(value):
         value = asyncio.run(value)
-    if value is not None:
+    names = returns.wanted(function)
+    if names:
+        returns.keep(context, value, names)
+    elif value is not None:
         context.results.setdefault("return", value)
 
 

@@ -57,6 +57,8 @@ def convert(name: str, value: Any, annotation: Any) -> Any:
         return value
     if isinstance(annotation, type) and isinstance(value, annotation):
         return value
+    if getattr(annotation, "__name__", "") == "DataFrame" and hasattr(value, "as_df"):
+        return value.as_df()
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     try:
         return msgspec.convert(value if text is None else text, annotation, strict=text is None, dec_hook=_special)

@@ -90,3 +90,7 @@ class RunContext(LogsArtifacts):
         """Look in the working directory, then among the run's files."""
         here, own = Path(path), Path(self.artifact_path) / path
         return own if own.exists() and not here.exists() else here
+
+
+MLClientCtx = RunContext
+"""The same under MLRun's name, for annotations."""
