@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.errors import DataError
+from trimtab.handlers.drift.below import below, on_float32
 from trimtab.sketches.categorical import CategoricalSketch
 from trimtab.sketches.fit import edges as placed
 from trimtab.sketches.numeric import NumericSketch, bounds
@@ -82,7 +83,8 @@ class Numeric:
     def edges(self, bins: int) -> Floats:
         """Place edges for at most so many bins at quantiles, with a bin of its own for each value that fills one.
 
-        Bin j is edges[j] <= x < edges[j + 1]; the largest value lies in the last one.
+        Bin j is edges[j] <= x < edges[j + 1]; the largest value lies in the last one. Edges between different numbers are
+        where float32 tells them apart, if it does, as comparing with those is faster.
         """
         if bins not in self._edges:
             low, high = self.infinite
@@ -90,7 +92,7 @@ class Numeric:
             if len(found):
                 with np.errstate(over="ignore"):
                     found[-1] = np.nextafter(found[-1], np.inf)
-            self._edges[bins] = found
+            self._edges[bins] = on_float32(found, self.ordered)
         return self._edges[bins]
 
     def counts(self, edges: Floats) -> Counts:
@@ -107,7 +109,7 @@ class Numeric:
         """Count the values below each edge: sorted once if there are many edges, or else by so many comparisons."""
         if "ordered" in self.__dict__ or len(edges) > _FEW:
             return self.ordered.searchsorted(edges, "left")
-        return np.array([np.count_nonzero(self.present < edge) for edge in edges], dtype=np.int64)
+        return below(self.present, edges)
 
     @property
     def moments(self) -> tuple[float, float | None, float, float] | None:
