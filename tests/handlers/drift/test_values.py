@@ -160,6 +160,46 @@ def test_distances_are_their_formulas(method: str, formula: Callable[[Any, Any],
     assert feature(method, *OURS).statistic == pytest.approx(float(formula(p, q)), rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("method", "params", "text"),
+    [
+        ("js", {"compat": "mlrun"}, r"^js\.compat: found 'mlrun', allowed: nothing: MLRun has tvd, hellinger, kld$"),
+        ("tvd", {"compat": "nuclio"}, r"^tvd\.compat: found 'nuclio', allowed: 'mlrun', or leave it out$"),
+        ("psi", {"threshold": 0.1}, r"^psi\.threshold: found 0\.1, allowed: nothing without compat='mlrun'"),
+        ("kld", {"bins": 1}, r"^kld\.bins: found 1, allowed: 2 or more$"),
+    ],
+)
+def test_what_a_distance_does_not_take_is_refused(method: str, params: dict[str, Any], text: str) -> None:
+    with pytest.raises(SpecError, match=text):
+        drift.detect(method, X, Y, **params)
+
+
+@pytest.mark.parametrize("method", ["tvd", "hellinger", "kld", "js", "psi"])
+def test_features_of_all_kinds_are_measured_together_as_each_alone(method: str) -> None:
+    choice = np.random.default_rng(5)
+
+    def rows(count: int) -> dict[str, Any]:
+        return {
+            "normal": choice.normal(size=count),
+            "constant": np.ones(count),
+            "inflated": np.where(choice.random(count) < 0.7, 0.0, choice.exponential(size=count)),
+            "levels": np.array([f"l{place}" for place in choice.zipf(1.6, size=count).clip(0, 3000)], dtype=object),
+            "rare": choice.random(count) < 0.004,
+            "gone": np.full(count, np.nan),
+        }
+
+    def numbers(one: drift.FeatureResult) -> tuple[float | None, ...]:
+        return one.statistic, one.p_value, one.effect
+
+    reference, current = rows(3000), rows(400)
+    together = drift.detect(method, reference, current).per_feature
+    assert list(together) == list(reference)
+    for name, one in together.items():
+        alone = drift.detect(method, reference, current, columns=[name]).per_feature[name]
+        for value, known in zip(numbers(one), numbers(alone), strict=True):
+            assert value == (None if known is None else pytest.approx(known, rel=1e-12))
+
+
 @pytest.mark.parametrize("method", ["tvd", "hellinger", "kld", "js", "psi"])
 def test_p_values_of_distances_are_near_that_of_the_g_test(method: str) -> None:
     counts = np.array([(shares * 400).round() for shares in SHARES])
@@ -188,10 +228,10 @@ def test_rare_levels_are_put_together_and_never_all_of_them() -> None:
 
 
 def test_neighbours_are_put_together_until_each_expected_count_is_five() -> None:
-    left, right = merged_neighbours(np.array([0, 100, 100, 100, 1]), np.array([3, 3, 3, 3, 0]))
-    assert (left.tolist(), right.tolist()) == ([301], [12])
-    left, right = merged_neighbours(np.array([0, 10, 10, 10, 0]), np.array([3, 10, 10, 10, 4]))
-    assert (left.tolist(), right.tolist()) == ([10, 10, 10], [13, 10, 14])
+    few = np.array([0, 100, 100, 100, 1]), np.array([3, 3, 3, 3, 0])
+    many = np.array([0, 10, 10, 10, 0]), np.array([3, 10, 10, 10, 4])
+    left, right = merged_neighbours([few, many])
+    assert (left.tolist(), right.tolist()) == ([[301, 0, 0], [10, 10, 10]], [[12, 0, 0], [13, 10, 14]])
 
 
 def test_a_value_that_fills_a_bin_has_one_of_its_own() -> None:

@@ -79,7 +79,7 @@ def _feature(reference: Numeric, current: Numeric) -> FeatureResult:
         return found
     edges, left, right = _binned(reference, current)
     found.p_value = _p_value(reference, current, edges, left, right)
-    found.effect = excess(*merged_neighbours(left, right, most=16))
+    found.effect = float(excess(*merged_neighbours([(left, right)], most=16))[0])
     if any(lost):
         found.message = f"infinite values left out: {lost[0]} of the reference, {lost[1]} of current"
     return found

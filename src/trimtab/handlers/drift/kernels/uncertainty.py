@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from trimtab.errors import DataError, SpecError
 from trimtab.handlers.drift import ks
+from trimtab.handlers.drift.chi2 import fisher_p_values
 from trimtab.handlers.drift.column import Categorical, Numeric
 from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.kernels.answer import answer, too_few
@@ -185,9 +186,7 @@ def _compared(name: str, frames: tuple[Frame, Frame], left: Floats, right: Float
 def _margins(
     name: str, frames: tuple[Frame, Frame], left: npt.NDArray[np.bool_], right: npt.NDArray[np.bool_], alpha: float
 ) -> Result:
-    from scipy.stats import fisher_exact
-
-    cells = [[int((~side).sum()), int(side.sum())] for side in (left, right)]
+    before, now = (np.array([[np.count_nonzero(~side), np.count_nonzero(side)]]) for side in (left, right))
     words = f"{left.mean():.2%} of the reference and {right.mean():.2%} of current lie in the margin"
-    p_value = float(fisher_exact(cells).pvalue)
+    p_value = float(fisher_p_values(before, now)[0])
     return answer(name, frames, float(right.mean() - left.mean()), p_value, alpha, message=words)
