@@ -44,7 +44,8 @@ def classifier_uncertainty(
 
     `model` is a fitted classifier with `predict_proba`, or a function from rows to probabilities (rows, classes).
     Without one the columns are the probabilities themselves, one a class. The reference must be rows that the model was
-    not trained on: it is surer of those than of any others.
+    not trained on: it is surer of those than of any others. `per_feature` is empty: an uncertainty is one number of a
+    whole row, and belongs to none of its features.
     """
     if uncertainty not in UNCERTAINTIES:
         raise SpecError("classifier_uncertainty.uncertainty", uncertainty, ", ".join(UNCERTAINTIES))
@@ -72,7 +73,7 @@ def regressor_uncertainty(
     `model` is a fitted ensemble with `estimators_` (bagging, forests), or a function from rows to predictions (rows,
     members), such as one that repeats a network's forward pass with dropout (Gal and Ghahramani 2016, ICML). Without
     one the columns are the predictions themselves, one a member. The reference must be rows that the ensemble was not
-    trained on.
+    trained on. `per_feature` is empty, as in `classifier_uncertainty`.
     """
     name, frames = "regressor_uncertainty", (reference, current)
     if few := too_few(name, frames, alpha, min_rows):
