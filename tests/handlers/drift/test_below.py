@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trimtab import drift
 from trimtab.handlers.drift import below as module
 from trimtab.handlers.drift.below import below, on_float32
 from trimtab.handlers.drift.column import Numeric
@@ -91,7 +92,16 @@ def test_long_columns_are_counted_block_by_block(monkeypatch: pytest.MonkeyPatch
     assert below(values, edges).tolist() == np.sort(values).searchsorted(edges).tolist()
 
 
-def test_counting_a_column_does_not_sort_it() -> None:
-    current = Numeric("a", np.random.default_rng(0).normal(size=1000))
-    current.counts(Numeric("a", np.random.default_rng(1).normal(size=1000)).edges(16))
-    assert "ordered" not in vars(current)
+@pytest.mark.parametrize("method", ["default", "tvd", "js", "psi"])
+def test_a_column_is_counted_without_being_sorted(method: str) -> None:
+    choice = np.random.default_rng(0)
+    reference, current = drift.fit(choice.normal(size=(1000, 2))), drift.fit(choice.normal(size=(1000, 2)))
+    drift.detect(method, reference, current)
+    assert not any("ordered" in vars(column) for column in current.numeric)
+
+
+@pytest.mark.filterwarnings("error")
+@given(VALUES)
+def test_infinities_are_counted_on_either_side(values: Any) -> None:
+    known = [int(np.count_nonzero(values == end)) for end in (-np.inf, np.inf)]
+    assert list(Numeric("a", values).infinite) == known
