@@ -7,6 +7,7 @@ computes with them in an environment of its own, numpy 2.1.3 and scipy 1.14.1, a
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -270,3 +271,20 @@ def test_a_value_that_fills_a_bin_has_one_of_its_own() -> None:
     assert column.counts(edges)[:2].tolist() == [0, 600]
     assert int(column.counts(edges).sum()) == 1000
     assert column.counts(edges)[-1] == 0
+
+
+@pytest.mark.parametrize("numeric", ["ks", "cvm"])
+def test_tabular_tests_each_feature_by_the_method_of_its_kind(numeric: str) -> None:
+    reference, current = {"word": BEFORE, "x": X, "rare": X > 2.5}, {"word": NOW, "x": Y, "rare": Y > 2.5}
+    reference, current = ({**side, "x": side["x"][:rows]} for side, rows in ((reference, 400), (current, 250)))
+    found = drift.detect("tabular", reference, current, numeric=numeric).per_feature
+    assert list(found) == ["word", "x", "rare"]
+    for name, one in found.items():
+        alone = drift.detect(numeric if name == "x" else "chi2", reference, current, columns=[name]).per_feature[name]
+        assert (one.statistic, one.p_value) == (alone.statistic, alone.p_value)
+
+
+@pytest.mark.parametrize("name", sorted(set(drift.METHODS) - {"default", "tabular"}))
+def test_every_methods_docstring_names_its_source(name: str) -> None:
+    text = str(drift.method(name).__doc__)
+    assert re.search(r"\b(18|19|20)\d\d\b", text)

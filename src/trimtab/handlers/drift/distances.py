@@ -92,6 +92,8 @@ class Distance:
 def tvd(left: Counts, right: Counts) -> tuple[Floats, Floats]:
     """Total variation distance of each feature: TVD = sum_j |p_j - q_j| / 2, the share of rows that would have to move.
 
+    (Levin, Peres, Wilmer 2009, "Markov Chains and Mixing Times", 4.1.)
+
     Bins of numbers are quantiles of the reference, with a bin for each value that fills one (see `Numeric.edges`), one for
     all below and one for all above; levels are their own bins. Neighbours (of levels: the rarest) are put together until
     each expected count is at least 5. The distance itself has no simple law without drift; the p-value is that of the
