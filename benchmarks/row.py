@@ -55,7 +55,7 @@ class Row(Struct, frozen=True, kw_only=True):
             _spread(self.ours, self.unit),
             self._must(),
             f"{self.beside}: {_spread(self.theirs, self.unit)}" if self.theirs else self.beside,
-            "" if ratio is None else f"{ratio:.2f}",
+            "" if ratio is None else f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}",
             {True: "yes", False: "MISSED", None: ""}[self.reached],
         ]
 

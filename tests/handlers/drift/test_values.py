@@ -1,8 +1,18 @@
-"""Statistics and p-values against other implementations: scipy's, computed here, and frouros 0.9.0's, written down."""
+"""Statistics and p-values against other implementations: scipy's, computed here, and those of frouros and river.
+
+frouros 0.9.0 and river 0.23.0 do not install beside today's numpy (they want one below 2.2, and scipy below 1.15). `peers.py`
+computes with them in an environment of its own, numpy 2.1.3 and scipy 1.14.1, and `peers.json` is what it wrote.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
+from tests.handlers.drift import peers
 
 from trimtab import drift
 from trimtab.errors import DataError, SpecError
@@ -29,23 +40,42 @@ def feature(method: str, reference: Any, current: Any, **params: Any) -> drift.F
     return drift.detect(method, reference, current, **params).per_feature["f0"]
 
 
-@pytest.mark.parametrize(
-    ("method", "reference", "current", "statistic", "p_value"),
-    [
-        ("ks", X, Y, 0.1685, 0.00027743254469929894),
-        ("cvm", X, Y, 1.195807692307696, 0.0008585400696040635),
-        ("chi2", BEFORE, NOW, 23.941825146158767, 2.568838681989818e-05),
-    ],
-)
-def test_frouros_finds_the_same(method: str, reference: Any, current: Any, statistic: float, p_value: float) -> None:
-    found = feature(method, reference.reshape(-1, 1), current.reshape(-1, 1))
-    assert found.statistic == pytest.approx(statistic, rel=1e-12)
-    assert found.p_value == pytest.approx(p_value, rel=1e-9)
+PEERS = json.loads(Path(peers.__file__).with_suffix(".json").read_text("utf-8"))
+
+
+def test_the_script_gives_what_is_written_down(tmp_path: Path) -> None:
+    """Without a network: where its packages are not in uv's cache, nothing can be said."""
+    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+    command = [uv, "run", "--quiet", "--offline", "--python", sys.executable, str(peers.__file__)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=100)
+    if run.returncode and "Traceback" not in run.stderr:
+        pytest.skip(f"uv has not got the packages of peers.py: {run.stderr[-200:]}")
+    found = json.loads(run.stdout)
+    assert found.keys() == PEERS.keys()
+    for name in found.keys() - {"versions"}:
+        assert found[name] == pytest.approx(PEERS[name], rel=1e-9)
+
+
+@pytest.mark.parametrize("method", ["ks", "cvm", "chi2", "hellinger"])
+def test_frouros_finds_the_same(method: str) -> None:
+    samples = peers.numbers() if method in {"ks", "cvm"} else [np.array(list("abcd"))[side] for side in peers.levels()]
+    found, known = feature(method, *(side.reshape(-1, 1) for side in samples)), PEERS[method]
+    assert found.statistic == pytest.approx(known["statistic"], rel=1e-12)
+    if "p_value" in known:
+        assert found.p_value == pytest.approx(known["p_value"], rel=1e-9)
 
 
 def test_the_wasserstein_distance_is_frouros_in_units_of_the_interquartile_range() -> None:
-    low, high = np.quantile(X, [0.25, 0.75])
-    assert feature("wasserstein", X, Y).statistic == pytest.approx(0.2933276143429267 / (high - low), rel=1e-12)
+    x, y = peers.numbers()
+    low, high = np.quantile(x, [0.25, 0.75])
+    known = PEERS["wasserstein"]["statistic"] / (high - low)
+    assert feature("wasserstein", x, y).statistic == pytest.approx(known, rel=1e-12)
+
+
+def test_rivers_kswin_finds_the_same_p_value_in_a_window_of_two_halves() -> None:
+    x, y = peers.numbers()
+    found = feature("ks", x[:100], y[:100] + 0.5).p_value
+    assert found == pytest.approx(PEERS["kswin"]["p_value"], rel=1e-9)
 
 
 def test_ks_in_large_samples_is_within_four_percent_of_the_exact_p_value() -> None:
@@ -160,6 +190,46 @@ def test_distances_are_their_formulas(method: str, formula: Callable[[Any, Any],
     assert feature(method, *OURS).statistic == pytest.approx(float(formula(p, q)), rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("method", "params", "text"),
+    [
+        ("js", {"compat": "mlrun"}, r"^js\.compat: found 'mlrun', allowed: nothing: MLRun has tvd, hellinger, kld$"),
+        ("tvd", {"compat": "nuclio"}, r"^tvd\.compat: found 'nuclio', allowed: 'mlrun', or leave it out$"),
+        ("psi", {"threshold": 0.1}, r"^psi\.threshold: found 0\.1, allowed: nothing without compat='mlrun'"),
+        ("kld", {"bins": 1}, r"^kld\.bins: found 1, allowed: 2 or more$"),
+    ],
+)
+def test_what_a_distance_does_not_take_is_refused(method: str, params: dict[str, Any], text: str) -> None:
+    with pytest.raises(SpecError, match=text):
+        drift.detect(method, X, Y, **params)
+
+
+@pytest.mark.parametrize("method", ["tvd", "hellinger", "kld", "js", "psi"])
+def test_features_of_all_kinds_are_measured_together_as_each_alone(method: str) -> None:
+    choice = np.random.default_rng(5)
+
+    def rows(count: int) -> dict[str, Any]:
+        return {
+            "normal": choice.normal(size=count),
+            "constant": np.ones(count),
+            "inflated": np.where(choice.random(count) < 0.7, 0.0, choice.exponential(size=count)),
+            "levels": np.array([f"l{place}" for place in choice.zipf(1.6, size=count).clip(0, 3000)], dtype=object),
+            "rare": choice.random(count) < 0.004,
+            "gone": np.full(count, np.nan),
+        }
+
+    def numbers(one: drift.FeatureResult) -> tuple[float | None, ...]:
+        return one.statistic, one.p_value, one.effect
+
+    reference, current = rows(3000), rows(400)
+    together = drift.detect(method, reference, current).per_feature
+    assert list(together) == list(reference)
+    for name, one in together.items():
+        alone = drift.detect(method, reference, current, columns=[name]).per_feature[name]
+        for value, known in zip(numbers(one), numbers(alone), strict=True):
+            assert value == (None if known is None else pytest.approx(known, rel=1e-12))
+
+
 @pytest.mark.parametrize("method", ["tvd", "hellinger", "kld", "js", "psi"])
 def test_p_values_of_distances_are_near_that_of_the_g_test(method: str) -> None:
     counts = np.array([(shares * 400).round() for shares in SHARES])
@@ -188,10 +258,10 @@ def test_rare_levels_are_put_together_and_never_all_of_them() -> None:
 
 
 def test_neighbours_are_put_together_until_each_expected_count_is_five() -> None:
-    left, right = merged_neighbours(np.array([0, 100, 100, 100, 1]), np.array([3, 3, 3, 3, 0]))
-    assert (left.tolist(), right.tolist()) == ([301], [12])
-    left, right = merged_neighbours(np.array([0, 10, 10, 10, 0]), np.array([3, 10, 10, 10, 4]))
-    assert (left.tolist(), right.tolist()) == ([10, 10, 10], [13, 10, 14])
+    few = np.array([0, 100, 100, 100, 1]), np.array([3, 3, 3, 3, 0])
+    many = np.array([0, 10, 10, 10, 0]), np.array([3, 10, 10, 10, 4])
+    left, right = merged_neighbours([few, many])
+    assert (left.tolist(), right.tolist()) == ([[301, 0, 0], [10, 10, 10]], [[12, 0, 0], [13, 10, 14]])
 
 
 def test_a_value_that_fills_a_bin_has_one_of_its_own() -> None:
@@ -201,3 +271,20 @@ def test_a_value_that_fills_a_bin_has_one_of_its_own() -> None:
     assert column.counts(edges)[:2].tolist() == [0, 600]
     assert int(column.counts(edges).sum()) == 1000
     assert column.counts(edges)[-1] == 0
+
+
+@pytest.mark.parametrize("numeric", ["ks", "cvm"])
+def test_tabular_tests_each_feature_by_the_method_of_its_kind(numeric: str) -> None:
+    reference, current = {"word": BEFORE, "x": X, "rare": X > 2.5}, {"word": NOW, "x": Y, "rare": Y > 2.5}
+    reference, current = ({**side, "x": side["x"][:rows]} for side, rows in ((reference, 400), (current, 250)))
+    found = drift.detect("tabular", reference, current, numeric=numeric).per_feature
+    assert list(found) == ["word", "x", "rare"]
+    for name, one in found.items():
+        alone = drift.detect(numeric if name == "x" else "chi2", reference, current, columns=[name]).per_feature[name]
+        assert (one.statistic, one.p_value) == (alone.statistic, alone.p_value)
+
+
+@pytest.mark.parametrize("name", sorted(set(drift.METHODS) - {"default", "tabular"}))
+def test_every_methods_docstring_names_its_source(name: str) -> None:
+    text = str(drift.method(name).__doc__)
+    assert re.search(r"\b(18|19|20)\d\d\b", text)

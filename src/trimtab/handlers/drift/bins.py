@@ -14,12 +14,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Pair", "effects", "share_p_values", "tests"]
+from trimtab.handlers.drift.hypergeometric import Tables, tails
+from trimtab.handlers.drift.moved import excess
+from trimtab.handlers.drift.tables import Pair, grouped, stacked
+
+__all__ = ["effects", "share_p_values", "tests"]
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-Pair = tuple[Counts, Counts]
-"""The reference's counts by bin and the current ones: below the first edge, by bin, from the last edge on."""
 
 _OVERSHOOT = 0.5826  # -zeta(1/2)/sqrt(2 pi)
 _FEW = 8  # edges that are tested one by one
@@ -27,10 +29,13 @@ _COARSE = 16  # bins on which effects are measured: more would add noise and no 
 
 
 def tests(pairs: Sequence[Pair]) -> tuple[Floats, Floats]:
-    """Give D at the edges of the bins, and the probability of such a D or a larger one without drift, by feature."""
+    """Give D at the edges of the bins, and the probability of such a D or a larger one without drift, by feature.
+
+    Counts are those below the first edge, by bin, and from the last edge on.
+    """
     from scipy.special import kolmogorov
 
-    left, right = _stacked(pairs)
+    left, right = stacked(pairs)
     below, seen = left.cumsum(axis=1), right.cumsum(axis=1)
     n, m = below[:, -1], seen[:, -1]
     distances = np.abs(below / n[:, None] - seen / m[:, None]).max(axis=1)
@@ -40,7 +45,7 @@ def tests(pairs: Sequence[Pair]) -> tuple[Floats, Floats]:
     few = np.flatnonzero(edges.sum(axis=1) <= _FEW)
     rows, places = np.nonzero(edges[few])
     rows = few[rows]
-    each = _two_sided(seen[rows, places], (below + seen)[rows, places], m[rows], (n + m)[rows])
+    each = _two_sided(below[rows, places], n[rows], seen[rows, places], m[rows])
     p_values[few] = np.minimum(
         p_values[few], np.bincount(rows, weights=each, minlength=len(pairs))[few] + (z[few] == 0)
     )
@@ -53,46 +58,27 @@ def effects(pairs: Sequence[Pair]) -> Floats:
     A bin belongs to a group by the share of the reference up to its middle; what lies below and above all of the
     reference's numbers is apart.
     """
-    left, right = _stacked(pairs)
-    n, m = left.sum(axis=1, keepdims=True), right.sum(axis=1, keepdims=True)
-    middle = (left.cumsum(axis=1) - left / 2) / n
+    left, right = stacked(pairs)
+    middle = (left.cumsum(axis=1) - left / 2) / left.sum(axis=1, keepdims=True)
     groups = 1 + np.minimum((middle * _COARSE).astype(np.int64), _COARSE - 1)
     groups[:, 0] = 0
     for row, (counts, _) in enumerate(pairs):
         groups[row, len(counts) - 1 :] = _COARSE + 1
-    places = (groups + (_COARSE + 2) * np.arange(len(pairs))[:, None]).ravel()
-    p, q = (
-        np.bincount(places, weights=side.ravel(), minlength=(_COARSE + 2) * len(pairs)).reshape(len(pairs), -1)
-        for side in (left, right)
-    )
-    pooled = (p + q) / (n + m)
-    expected = np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m) / (2 * np.pi)).sum(axis=1)
-    return np.asarray(np.maximum(0.0, np.abs(p / n - q / m).sum(axis=1) / 2 - expected))
+    return excess(grouped(left, groups), grouped(right, groups))
 
 
 def share_p_values(tables: Sequence[tuple[int, int, int, int]]) -> list[float]:
     """The exact two-sided p-value of each (some of n, n, some of m, m): twice the smaller hypergeometric tail, at most 1."""
     if not tables:
         return []
-    left, n, right, m = np.array(tables, dtype=np.int64).T
-    return [float(value) for value in _two_sided(right, left + right, m, n + m)]
+    return [float(value) for value in _two_sided(*np.array(tables, dtype=np.int64).T)]
 
 
-def _stacked(pairs: Sequence[Pair]) -> Pair:
-    """Give the features' counts as rows, filled up with empty bins."""
-    found = np.zeros((2, len(pairs), max(len(left) for left, _ in pairs)), np.int64)
-    for row, (left, right) in enumerate(pairs):
-        found[0, row, : len(left)], found[1, row, : len(left)] = left, right
-    return found[0], found[1]
-
-
-def _two_sided(seen: Counts, marked: Counts, drawn: Counts, all_: Counts) -> Floats:
-    from scipy.stats import hypergeom
-
-    if not len(seen):
+def _two_sided(some: Counts, n: Counts, others: Counts, m: Counts) -> Floats:
+    if not len(some):
         return np.empty(0)
-    law = hypergeom(all_, marked, drawn)
-    return np.asarray(np.minimum(1.0, 2 * np.minimum(law.cdf(seen), law.sf(seen - 1))))
+    lower, upper = tails(Tables.of(np.stack((n - some, some), axis=1), np.stack((m - others, others), axis=1)))
+    return np.asarray(np.minimum(1.0, 2 * np.minimum(lower, upper)))
 
 
 def _spacing(counts: Counts) -> Floats:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +12,20 @@ from trimtab.errors import DataError, SpecError
 from trimtab.handlers.drift.column import Categorical, CategoricalCounts
 from trimtab.handlers.drift.feature import levels_of, started
 from trimtab.handlers.drift.frame import Frame
-from trimtab.handlers.drift.moved import excess
+from trimtab.handlers.drift.hypergeometric import Tables, as_probable, tails
+from trimtab.handlers.drift.moved import excess, shares
 from trimtab.handlers.drift.result import FeatureResult, Result
-from trimtab.handlers.drift.tables import LEAST_EXPECTED, levelled, merged_levels
+from trimtab.handlers.drift.tables import LEAST_EXPECTED, Pair, levelled, merged_levels, stacked
 from trimtab.handlers.drift.verdict import LEAST_ROWS, judged
 
-__all__ = ["Side", "chi2", "feature", "fisher", "fisher_p_value", "pearson"]
+__all__ = ["Side", "batches", "chi2", "features", "fisher", "fisher_p_values", "pearson"]
 
 Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+T = TypeVar("T")
 Side = Literal["two-sided", "greater", "less"]
+
+_WIDE = 1024  # cells above which a table is computed by itself
 
 
 def chi2(reference: Frame, current: Frame, *, alpha: float = 0.05, min_rows: int = LEAST_ROWS) -> Result:
@@ -35,8 +41,8 @@ def chi2(reference: Frame, current: Frame, *, alpha: float = 0.05, min_rows: int
     `alpha` is the table's level (Holm), `min_rows` the rows that a feature needs on both sides for a verdict. `effect` is
     the total variation distance above its mean without drift.
     """
-    features = [feature(left, right) for left, right in levels_of(reference, current)]
-    return judged("chi2", features, (reference, current), alpha=alpha, min_rows=min_rows)
+    found = features(levels_of(reference, current))
+    return judged("chi2", found, (reference, current), alpha=alpha, min_rows=min_rows)
 
 
 def fisher(
@@ -59,66 +65,91 @@ def fisher(
     """
     if alternative not in ("two-sided", "greater", "less"):
         raise SpecError("fisher.alternative", alternative, "two-sided, greater, less")
-    features = [_binary(left, right, alternative) for left, right in levels_of(reference, current)]
-    return judged("fisher", features, (reference, current), alpha=alpha, min_rows=min_rows)
+    found = _binary(levels_of(reference, current), alternative)
+    return judged("fisher", found, (reference, current), alpha=alpha, min_rows=min_rows)
 
 
-def feature(reference: Categorical, current: Categorical) -> FeatureResult:
-    """Test one feature's levels, without a verdict."""
-    found = started(reference, current)
-    levels, left, right = levelled(reference, current, missing=True)
-    found.n_reference, found.n_current = int(left.sum()), int(right.sum())
-    found.missing_reference = found.missing_current = 0  # they are a level
-    if not (found.n_reference and found.n_current):
-        return found
-    found.statistic, found.p_value = pearson(*merged_levels(left, right))
-    found.effect = excess(left, right)
-    found.message = _unseen(current, levels, left)
-    return found
+def features(columns: Sequence[tuple[Categorical, Categorical]]) -> list[FeatureResult]:
+    """Test each feature's levels, without a verdict."""
+    made, tables = [], []
+    for reference, current in columns:
+        found = started(reference, current)
+        levels, left, right = levelled(reference, current, missing=True)
+        found.n_reference, found.n_current = int(left.sum()), int(right.sum())
+        found.missing_reference = found.missing_current = 0  # they are a level
+        made.append(found)
+        if found.n_reference and found.n_current:
+            found.message = _unseen(current, levels, left)
+            tables.append((found, (left, right)))
+    for some, pairs in batches(tables):
+        values, p_values = pearson(*stacked([merged_levels(*pair) for pair in pairs]))
+        effects = excess(*stacked(pairs))
+        for found, value, p_value, effect in zip(some, values, p_values, effects, strict=True):
+            found.statistic, found.p_value, found.effect = float(value), float(p_value), float(effect)
+    return made
 
 
-def pearson(left: Counts, right: Counts) -> tuple[float, float]:
-    """X2 and its p-value, of counts that are merged already."""
+def batches(tables: Sequence[tuple[T, Pair]]) -> Iterator[tuple[list[T], list[Pair]]]:
+    """Part features into those of few cells, whose tables are worth computing together, and each other one."""
+    few = [table for table in tables if len(table[1][0]) <= _WIDE]
+    for batch in ([few] if few else []) + [[table] for table in tables if len(table[1][0]) > _WIDE]:
+        yield [found for found, _ in batch], [pair for _, pair in batch]
+
+
+def pearson(left: Counts, right: Counts) -> tuple[Floats, Floats]:
+    """X2 and its p-value, of features as rows of counts that are merged already (see `stacked`)."""
     from scipy.special import chdtrc
 
-    n, m = int(left.sum()), int(right.sum())
+    n, m = left.sum(axis=1, keepdims=True), right.sum(axis=1, keepdims=True)
     pooled = (left + right) / (n + m)
     kept = pooled > 0
-    if kept.sum() < 2:
-        return 0.0, 1.0
-    expected = np.concatenate((n * pooled[kept], m * pooled[kept]))
-    value = float(((np.concatenate((left[kept], right[kept])) - expected) ** 2 / expected).sum())
-    if kept.sum() == 2 and expected.min() < LEAST_EXPECTED:
-        return value, fisher_p_value(left[kept], right[kept])
-    return value, float(chdtrc(int(kept.sum()) - 1, value))
+    cells, share = kept.sum(axis=1), np.where(kept, pooled, 1.0)
+    values = (np.where(kept, (left - n * share) ** 2 / (n * share) + (right - m * share) ** 2 / (m * share), 0.0)).sum(
+        axis=1
+    )
+    values[cells < 2] = 0.0
+    p_values = np.where(cells < 2, 1.0, chdtrc(np.maximum(cells - 1, 1), values))
+    small = (cells == 2) & ((np.minimum(n, m) * share).min(axis=1, where=kept, initial=np.inf) < LEAST_EXPECTED)
+    if small.any():
+        two = kept[small]
+        p_values[small] = fisher_p_values(left[small][two].reshape(-1, 2), right[small][two].reshape(-1, 2))
+    return values, p_values
 
 
-def fisher_p_value(left: Counts, right: Counts, alternative: Side = "two-sided") -> float:
-    """The exact p-value of two samples of two levels; `alternative` speaks of the right sample's second level."""
-    from scipy.stats import fisher_exact
+def fisher_p_values(left: Counts, right: Counts, alternative: Side = "two-sided") -> Floats:
+    """The exact p-values of features of two levels, a row each; `alternative` speaks of the right sample's second level."""
+    tables = Tables.of(left, right)
+    if alternative == "two-sided":
+        return as_probable(tables)
+    return tails(tables)[alternative == "greater"]
 
-    table = [[int(right[1]), int(right[0])], [int(left[1]), int(left[0])]]
-    return min(1.0, float(fisher_exact(table, alternative=alternative).pvalue))
 
-
-def _binary(reference: Categorical, current: Categorical, alternative: Side) -> FeatureResult:
-    found = started(reference, current)
-    levels, left, right = levelled(reference, current, missing=False)
-    if len(levels) > 2:
-        shown = ", ".join(map(repr, levels[:4])) + (" ..." if len(levels) > 4 else "")
-        raise DataError(
-            f"fisher compares two levels, and column {reference.name!r} has {len(levels)} ({shown}); use 'chi2'",
-            reference.name,
-        )
-    if not (found.n_reference and found.n_current):
-        return found
-    if len(levels) < 2:
-        found.statistic, found.p_value, found.effect = 0.0, 1.0, 0.0
-        return found
-    found.statistic = float(right[1] / right.sum() - left[1] / left.sum())
-    found.p_value = fisher_p_value(left, right, alternative)
-    found.effect = excess(left, right)
-    return found
+def _binary(columns: Sequence[tuple[Categorical, Categorical]], alternative: Side) -> list[FeatureResult]:
+    made, tables = [], []
+    for reference, current in columns:
+        found = started(reference, current)
+        levels, left, right = levelled(reference, current, missing=False)
+        if len(levels) > 2:
+            shown = ", ".join(map(repr, levels[:4])) + (" ..." if len(levels) > 4 else "")
+            raise DataError(
+                f"fisher compares two levels, and column {reference.name!r} has {len(levels)} ({shown}); use 'chi2'",
+                reference.name,
+            )
+        made.append(found)
+        if not (found.n_reference and found.n_current):
+            continue
+        if len(levels) < 2:
+            found.statistic, found.p_value, found.effect = 0.0, 1.0, 0.0
+        else:
+            tables.append((found, (left, right)))
+    for some, pairs in batches(tables):
+        left, right = stacked(pairs)
+        shifts = (shares(right) - shares(left))[:, 1]
+        for found, shift, p_value, effect in zip(
+            some, shifts, fisher_p_values(left, right, alternative), excess(left, right), strict=True
+        ):
+            found.statistic, found.p_value, found.effect = float(shift), float(p_value), float(effect)
+    return made
 
 
 def _unseen(current: Categorical, levels: list[str], left: Counts) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.errors import DataError
+from trimtab.handlers.drift.below import below, on_float32
 from trimtab.sketches.categorical import CategoricalSketch
 from trimtab.sketches.fit import edges as placed
 from trimtab.sketches.numeric import NumericSketch, bounds
@@ -23,7 +24,7 @@ Counts = npt.NDArray[np.int64]
 OTHER = "(other)"
 """The level that a sketch counts all those under which its reference does not list."""
 
-_FEW = 24  # edges up to which comparing is faster than sorting
+_FEW = 72  # edges up to which comparing is at least as fast as sorting
 _LEVELS = 256  # different numbers of a column that can still be read as levels
 
 
@@ -73,16 +74,20 @@ class Numeric:
         """Rows without a value."""
         return len(self.values) - self.n
 
-    @property
+    @cached_property
     def infinite(self) -> tuple[int, int]:
         """How many values are minus infinity, and how many are plus infinity."""
-        ordered = self.ordered
-        return int(ordered.searchsorted(-np.inf, "right")), self.n - int(ordered.searchsorted(np.inf, "left"))
+        with np.errstate(invalid="ignore", over="ignore"):
+            if np.isfinite(self.present.sum()):
+                return 0, 0
+        low, high = (int(np.count_nonzero(self.present == end)) for end in (-np.inf, np.inf))
+        return low, high
 
     def edges(self, bins: int) -> Floats:
         """Place edges for at most so many bins at quantiles, with a bin of its own for each value that fills one.
 
-        Bin j is edges[j] <= x < edges[j + 1]; the largest value lies in the last one.
+        Bin j is edges[j] <= x < edges[j + 1]; the largest value lies in the last one. Edges between different numbers are
+        where float32 tells them apart, if it does, as comparing with those is faster.
         """
         if bins not in self._edges:
             low, high = self.infinite
@@ -90,7 +95,7 @@ class Numeric:
             if len(found):
                 with np.errstate(over="ignore"):
                     found[-1] = np.nextafter(found[-1], np.inf)
-            self._edges[bins] = found
+            self._edges[bins] = on_float32(found, self.ordered)
         return self._edges[bins]
 
     def counts(self, edges: Floats) -> Counts:
@@ -107,7 +112,7 @@ class Numeric:
         """Count the values below each edge: sorted once if there are many edges, or else by so many comparisons."""
         if "ordered" in self.__dict__ or len(edges) > _FEW:
             return self.ordered.searchsorted(edges, "left")
-        return np.array([np.count_nonzero(self.present < edge) for edge in edges], dtype=np.int64)
+        return below(self.present, edges)
 
     @property
     def moments(self) -> tuple[float, float | None, float, float] | None:

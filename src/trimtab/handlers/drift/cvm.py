@@ -51,7 +51,7 @@ def feature(reference: Numeric, current: Numeric) -> FeatureResult:
         found.p_value = tail(found.statistic, _weights(reference, current))
     else:
         found.statistic, found.p_value = _without_ties(left, right)
-    found.effect = excess(*merged_neighbours(*binned(reference, current, _BINS), most=_BINS))
+    found.effect = float(excess(*merged_neighbours([binned(reference, current, _BINS)], most=_BINS))[0])
     return found
 
 

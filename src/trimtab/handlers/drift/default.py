@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from msgspec import Struct
@@ -10,8 +10,8 @@ from msgspec import Struct
 from trimtab.errors import SpecError
 from trimtab.handlers.drift import bins as binned_ks
 from trimtab.handlers.drift import chi2
-from trimtab.handlers.drift.column import Column, Numeric
-from trimtab.handlers.drift.feature import pairs, started
+from trimtab.handlers.drift.column import Categorical, Numeric
+from trimtab.handlers.drift.feature import by_kind, pairs, started
 from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.result import FeatureResult, Result
 from trimtab.handlers.drift.tables import binned
@@ -63,10 +63,12 @@ def default(
     if bins < 2:
         raise SpecError("default.bins", bins, "2 or more")
     columns = pairs(reference, current)
+    numbers, levels = by_kind(columns)
     found = {left.name: started(left, right) for left, right in columns}
+    found.update((feature.name, feature) for feature in chi2.features(levels))
     signals: dict[str, list[_Signal]] = {name: [] for name in found}
     for signal in chain(
-        _numbers(columns, found, bins, effect), _levels(columns, found, effect), _shares(columns, share)
+        _numbers(numbers, found, bins, effect), _levels(levels, found, effect), _shares(numbers, share)
     ):
         signals[signal.feature].append(signal)
     for name, own in signals.items():
@@ -76,14 +78,10 @@ def default(
 
 
 def _numbers(
-    columns: list[tuple[Column, Column]], found: dict[str, FeatureResult], bins: int, floor: float
+    columns: Sequence[tuple[Numeric, Numeric]], found: dict[str, FeatureResult], bins: int, floor: float
 ) -> Iterator[_Signal]:
     """Test where the numbers lie."""
-    counts = {
-        left.name: binned(left, right, bins)
-        for left, right in columns
-        if isinstance(left, Numeric) and isinstance(right, Numeric) and left.n and right.n
-    }
+    counts = {left.name: binned(left, right, bins) for left, right in columns if left.n and right.n}
     if not counts:
         return
     pairs_ = list(counts.values())
@@ -92,22 +90,20 @@ def _numbers(
         yield _Signal(name, "values", float(p_value), float(moved), bool(moved >= floor))
 
 
-def _levels(columns: list[tuple[Column, Column]], found: dict[str, FeatureResult], floor: float) -> Iterator[_Signal]:
-    """Test how many rows have which level."""
-    for left, right in columns:
-        if isinstance(left, Numeric) or isinstance(right, Numeric):
-            continue
-        feature = found[left.name] = chi2.feature(left, right)
+def _levels(
+    columns: Sequence[tuple[Categorical, Categorical]], found: dict[str, FeatureResult], floor: float
+) -> Iterator[_Signal]:
+    """Read how many rows have which level off the test of that."""
+    for left, _ in columns:
+        feature = found[left.name]
         if feature.p_value is not None and feature.effect is not None:
             yield _Signal(left.name, "values", feature.p_value, feature.effect, feature.effect >= floor)
 
 
-def _shares(columns: list[tuple[Column, Column]], floor: float) -> Iterator[_Signal]:
+def _shares(columns: Sequence[tuple[Numeric, Numeric]], floor: float) -> Iterator[_Signal]:
     """Test how many numbers are missing, and how many are infinite, where any are."""
     named, tables = [], []
     for left, right in columns:
-        if not isinstance(left, Numeric) or not isinstance(right, Numeric):
-            continue
         n, m = left.n + left.missing, right.n + right.missing
         for what, one, two in (
             ("missing", left.missing, right.missing),

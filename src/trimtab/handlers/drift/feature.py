@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trimtab.errors import DataError
 from trimtab.handlers.drift.column import Categorical, Column, Numeric
 from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.result import FeatureResult
 
-__all__ = ["levels_of", "numeric_only", "pairs", "started"]
+__all__ = ["by_kind", "levels_of", "numeric_only", "pairs", "started"]
 
 
 def pairs(reference: Frame, current: Frame) -> list[tuple[Column, Column]]:
     """Pair the columns of both frames."""
     return [(left, current.columns[name]) for name, left in reference.columns.items()]
+
+
+def by_kind(
+    columns: Sequence[tuple[Column, Column]],
+) -> tuple[list[tuple[Numeric, Numeric]], list[tuple[Categorical, Categorical]]]:
+    """Part paired columns into those of numbers and those of levels; both sides are of one kind."""
+    numbers, levels = [], []
+    for left, right in columns:
+        if isinstance(left, Numeric):
+            assert isinstance(right, Numeric)
+            numbers.append((left, right))
+        else:
+            assert not isinstance(right, Numeric)
+            levels.append((left, right))
+    return numbers, levels
 
 
 def numeric_only(method: str, reference: Frame, current: Frame) -> list[tuple[Numeric, Numeric]]:

@@ -32,10 +32,15 @@ _BLOCK = 512  # rows that are turned at once: both sides of the copy stay in the
 
 
 class Frame:
-    """Named, typed columns of one sample. `sketch` is what it was made of, where that is a sketch."""
+    """Named, typed columns of one sample. `sketch` is what it was made of, where that is a sketch.
 
-    def __init__(self, columns: Mapping[str, Column], rows: int, sketch: Sketch | None = None) -> None:
-        self.columns, self.rows, self.sketch = dict(columns), rows, sketch
+    `table` is what was sketched only to be counted by the other side's bins: methods that compare rows read it.
+    """
+
+    def __init__(
+        self, columns: Mapping[str, Column], rows: int, sketch: Sketch | None = None, table: Any = None
+    ) -> None:
+        self.columns, self.rows, self.sketch, self.table = dict(columns), rows, sketch, table
 
     @classmethod
     def of(
@@ -83,7 +88,7 @@ class Frame:
         """Give the frame of these columns alone, in this order."""
         if lost := [name for name in names if name not in self.columns]:
             raise DataError(f"{role} has no column {_list(lost)}; it has {_list(self.names)}", lost[0])
-        return Frame({name: self.columns[name] for name in names}, self.rows, self.sketch)
+        return Frame({name: self.columns[name] for name in names}, self.rows, self.sketch, self.table)
 
     def matrix(self, *, role: str = "data") -> Floats:
         """Give the rows that are complete (no missing, no infinite value) as float64, of shape (rows, columns).
@@ -139,11 +144,7 @@ def _read(reference: Any, current: Any) -> tuple[Frame, Frame]:
     if sketched:
         left, right = (_sketch_of(sketched[0].reference, side, role) for side, role in _roles(reference, current))
         live = _filled(left, right)
-        frames = (
-            Frame.of(side if isinstance(side, Frame) else found)
-            for side, found in ((reference, left), (current, right))
-        )
-        return next(frames).select(live), next(frames).select(live)
+        return _framed(reference, left).select(live), _framed(current, right).select(live)
     left_frame = Frame.of(reference, role="reference")
     return left_frame, Frame.of(current, names=_borrowed(left_frame, current), role="current", kinds=left_frame.columns)
 
@@ -171,6 +172,15 @@ def _sketch_of(reference: Reference, data: Any, role: str) -> Sketch:
         return Sketch.of(reference, _shaped(data, reference.inputs), sample=0)
     except DataError as exc:
         raise DataError(f"{role}: {exc}", exc.column) from exc
+
+
+def _framed(data: Any, sketch: Sketch) -> Frame:
+    """Give a side's frame: the one that it is, or that of its sketch with the table that was sketched."""
+    if isinstance(data, Frame):
+        return data
+    frame = Frame.of(sketch)
+    frame.table = None if _sketch(data) is not None else _shaped(data, sketch.reference.inputs)
+    return frame
 
 
 def _filled(left: Sketch, right: Sketch) -> list[str]:

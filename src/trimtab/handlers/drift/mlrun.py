@@ -18,7 +18,7 @@ from trimtab.handlers.drift.feature import numeric_only, started
 from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.result import FeatureResult, Result, State
 
-__all__ = ["BINS", "compared", "hellinger", "histograms", "kld", "tvd"]
+__all__ = ["BINS", "DISTANCES", "compared", "hellinger", "histograms", "kld", "tvd"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -77,6 +77,10 @@ def kld(current: Floats, reference: Floats) -> float:
     return _one_sided(current, reference) + _one_sided(reference, current)
 
 
+DISTANCES = {"tvd": tvd, "hellinger": hellinger, "kld": kld}
+"""Those that MLRun has."""
+
+
 def _one_sided(p: Floats, q: Floats) -> float:
     p, q = p[p != 0], q[p != 0]
     return float((p * np.log(p / np.where(q != 0, q, _ZERO))).sum())
@@ -88,7 +92,7 @@ def _feature(method: str, reference: Numeric, current: Numeric) -> FeatureResult
         found.message = "not enough data: no values in " + ("current" if len(reference.finite) else "reference")
         return found
     p, q = histograms(reference, current)
-    found.statistic = {"tvd": tvd, "hellinger": hellinger, "kld": kld}[method](q, p)
+    found.statistic = DISTANCES[method](q, p)
     top = np.count_nonzero(current.ordered == reference.finite.max())
     if top > 0.01 * found.n_current:
         found.message = f"{top} current values equal the reference's largest, and MLRun counts them outside its bins"

@@ -12,7 +12,7 @@ from msgspec import Struct
 from trimtab.errors import DataError
 from trimtab.handlers.drift import wasserstein
 from trimtab.handlers.drift.column import Categorical, Column, Numeric
-from trimtab.handlers.drift.distances import BINS, DECILES, measures, merged
+from trimtab.handlers.drift.distances import measures
 from trimtab.handlers.drift.feature import pairs
 from trimtab.handlers.drift.frame import paired
 from trimtab.handlers.drift.result import FeatureResult, Result, State
@@ -179,8 +179,7 @@ def _feature(reference: Column, current: Column, result: Result) -> FeatureRepor
 def _distances(reference: Column, current: Column) -> dict[str, float]:
     if not (reference.n and current.n):
         return {}
-    found = measures(*merged(reference, current, BINS))
-    found["psi"] = measures(*merged(reference, current, DECILES))["kld"]  # one formula, on ten bins by custom
+    found = measures(reference, current)
     if isinstance(reference, Numeric) and isinstance(current, Numeric):
         moved = wasserstein.distance(reference, current)
         if moved is not None:

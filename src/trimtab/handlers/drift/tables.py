@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from trimtab.handlers.drift.column import Categorical, Numeric
 
-__all__ = ["LEAST_EXPECTED", "MISSING", "binned", "levelled", "merged_levels", "merged_neighbours"]
+__all__ = [
+    "LEAST_EXPECTED",
+    "MISSING",
+    "Pair",
+    "binned",
+    "grouped",
+    "levelled",
+    "merged_levels",
+    "merged_neighbours",
+    "stacked",
+]
 
 Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Pair = tuple[Counts, Counts]
+"""Both samples' counts by the same cells, the reference's first: of one feature, or of many, a row each (see `stacked`)."""
 
 LEAST_EXPECTED = 5.0
 """Expected rows to a cell from which on the chi-squared approximation is trusted (Cochran 1954, Biometrics 10:417)."""
@@ -45,36 +60,62 @@ def merged_levels(left: Counts, right: Counts) -> tuple[Counts, Counts]:
     return _summed(left, together), _summed(right, together)
 
 
-def merged_neighbours(left: Counts, right: Counts, most: int = 0) -> tuple[Counts, Counts]:
-    """Put neighbouring bins together until each expected count is large enough, and inside there are at most `most`."""
-    if most and len(left) > most + 2:
-        starts = _even(left, most)
-        left, right = np.add.reduceat(left, starts), np.add.reduceat(right, starts)
-    least = _least(left, right)
-    starts, filled = [0], 0.0
-    for place, count in enumerate((left + right).tolist()):
-        if filled >= least:
-            starts.append(place)
-            filled = 0.0
-        filled += count
-    if filled < least and len(starts) > 1:
-        starts.pop()
-    return np.add.reduceat(left, starts), np.add.reduceat(right, starts)
+def stacked(pairs: Sequence[Pair]) -> Pair:
+    """Give features' counts as rows, filled up with empty cells."""
+    found = np.zeros((2, len(pairs), max((len(left) for left, _ in pairs), default=0)), np.int64)
+    for row, (left, right) in enumerate(pairs):
+        found[0, row, : len(left)], found[1, row, : len(left)] = left, right
+    return found[0], found[1]
 
 
-def _even(left: Counts, most: int) -> list[int]:
-    """Where groups of bins start that hold about the same share of the reference; the two outer bins stay apart."""
-    inner = left[1:-1]
-    middles = (inner.cumsum() - inner / 2) / max(int(inner.sum()), 1)
-    groups = np.minimum((middles * most).astype(np.int64), most - 1)
-    firsts = np.flatnonzero(np.diff(groups, prepend=-1)) + 1
-    return [0, *firsts.tolist(), len(left) - 1]
+def merged_neighbours(pairs: Sequence[Pair], most: int = 0) -> Pair:
+    """Put neighbouring bins together until each expected count is large enough, and inside there are at most `most`.
+
+    The first and the last bin of each feature are those outside. Gives rows, as `stacked` does.
+    """
+    left, right = stacked(pairs)
+    if most:
+        groups = _even(left, np.array([len(counts) for counts, _ in pairs]), most)
+        left, right = grouped(left, groups), grouped(right, groups)
+    least, pooled = _least(left, right), left + right
+    groups, filled = np.zeros_like(left), np.zeros(len(left))
+    for place in range(1, left.shape[1]):
+        filled += pooled[:, place - 1]
+        full = filled >= least
+        groups[:, place] = groups[:, place - 1] + full
+        filled[full] = 0
+    last = groups[:, -1]
+    last = last - ((filled + pooled[:, -1] < least) & (last > 0))  # what is left over joins the group before
+    groups = np.minimum(groups, last[:, None])
+    return grouped(left, groups), grouped(right, groups)
 
 
-def _least(left: Counts, right: Counts) -> float:
+def grouped(counts: Counts, groups: Counts) -> Counts:
+    """Add up the cells of each row that are of one group, numbered from 0."""
+    width = int(groups.max(initial=-1)) + 1
+    places = (groups + width * np.arange(len(counts))[:, None]).ravel()
+    found = np.bincount(places, weights=counts.ravel(), minlength=width * len(counts))
+    return found.reshape(len(counts), width).astype(np.int64)
+
+
+def _even(left: Counts, widths: Counts, most: int) -> Counts:
+    """Group the bins so that each group holds about the same share of the reference; the two outer bins stay apart.
+
+    Rows of few bins stay as they are.
+    """
+    places = np.broadcast_to(np.arange(left.shape[1]), left.shape)
+    outer = widths[:, None] - 1
+    inner = np.where((places > 0) & (places < outer), left, 0)
+    middles = (inner.cumsum(axis=1) - inner / 2) / np.maximum(inner.sum(axis=1, keepdims=True), 1)
+    groups = 1 + np.minimum((middles * most).astype(np.int64), most - 1)
+    groups = np.where(places == 0, 0, np.where(places >= outer, most + 1, groups))
+    return np.where(widths[:, None] > most + 2, groups, np.minimum(places, most + 1))
+
+
+def _least(left: Counts, right: Counts) -> Floats:
     """The pooled count that gives the smaller sample's cell an expected count that is large enough."""
-    n, m = int(left.sum()), int(right.sum())
-    return LEAST_EXPECTED * (n + m) / max(min(n, m), 1)
+    n, m = left.sum(axis=-1), right.sum(axis=-1)
+    return np.asarray(LEAST_EXPECTED * (n + m) / np.maximum(np.minimum(n, m), 1))
 
 
 def _summed(counts: Counts, together: int) -> Counts:

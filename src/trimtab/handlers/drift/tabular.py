@@ -6,8 +6,7 @@ from typing import Literal
 
 from trimtab.errors import SpecError
 from trimtab.handlers.drift import chi2, cvm, ks
-from trimtab.handlers.drift.column import Numeric
-from trimtab.handlers.drift.feature import pairs
+from trimtab.handlers.drift.feature import by_kind, pairs
 from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.result import Result
 from trimtab.handlers.drift.verdict import LEAST_ROWS, judged
@@ -34,12 +33,8 @@ def tabular(
     if numeric not in ("ks", "cvm"):
         raise SpecError("tabular.numeric", numeric, "ks, cvm")
     test = ks.feature if numeric == "ks" else cvm.feature
-    features = []
-    for left, right in pairs(reference, current):
-        if isinstance(left, Numeric):
-            assert isinstance(right, Numeric)
-            features.append(test(left, right))
-        else:
-            assert not isinstance(right, Numeric)
-            features.append(chi2.feature(left, right))
+    numbers, levels = by_kind(pairs(reference, current))
+    found = {feature.name: feature for feature in chi2.features(levels)}
+    found.update((left.name, test(left, right)) for left, right in numbers)
+    features = [found[name] for name in reference.names]
     return judged("tabular", features, (reference, current), alpha=alpha, min_rows=min_rows)

@@ -9,7 +9,7 @@ from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.multiple import benjamini_hochberg, holm
 from trimtab.handlers.drift.result import FeatureResult, Result, state_of
 
-__all__ = ["LEAST_ROWS", "judged"]
+__all__ = ["LEAST_ROWS", "judged", "listed"]
 
 LEAST_ROWS = 30
 """Values that a feature needs on both sides for a verdict, unless the caller says another number."""
@@ -43,7 +43,7 @@ def judged(
     moved = [feature for feature in able if large is None or feature.name in large]
     adjusted = dict(zip([feature.name for feature in able], holm([_p(feature) for feature in able]), strict=True))
     alarm = any(adjusted[feature.name] < alpha for feature in moved)
-    _list(able, moved, alpha, alarm=alarm)
+    listed(able, alpha, alarm=alarm, moved=moved)
     first = min(moved or able, key=_p, default=None)
     p_value = None if first is None else adjusted[first.name]
     known = bool(able) and (alarm or not gone)
@@ -95,12 +95,17 @@ def _gap(feature: FeatureResult, frames: tuple[Frame, Frame]) -> bool:
     return True
 
 
-def _list(able: Sequence[FeatureResult], moved: Sequence[FeatureResult], alpha: float, *, alarm: bool) -> None:
-    """Write each feature's verdict."""
+def listed(
+    able: Sequence[FeatureResult], alpha: float, *, alarm: bool, moved: Sequence[FeatureResult] | None = None
+) -> None:
+    """Write each feature's verdict: those that Benjamini and Hochberg's procedure lists, where the table has drifted.
+
+    `moved` are those that have moved far enough (without: all).
+    """
     shares = benjamini_hochberg([_p(feature) for feature in able])
-    listed = sum(share < alpha for share in shares)
-    names = {feature.name for feature in moved}
-    threshold = alpha * max(listed, 1) / max(len(able), 1)
+    count = sum(share < alpha for share in shares)
+    names = {feature.name for feature in (able if moved is None else moved)}
+    threshold = alpha * max(count, 1) / max(len(able), 1)
     for feature, share in zip(able, shares, strict=True):
         large = feature.name in names
         feature.threshold = threshold

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
 import tracemalloc
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from tests.handlers.drift import peers
 from tests.handlers.drift.kernels.levels import holds, normal, p_values
 
 from trimtab import drift
@@ -33,19 +36,16 @@ def definition(x: Floats, y: Floats, width: float) -> float:
     return xx + yy - 2 * sum(k(a, b) for a, b in product(x, y)) / (n * m)
 
 
-def samples() -> tuple[Floats, Floats]:
-    return np.sin(np.arange(60.0) * 1.7).reshape(20, 3), np.cos(np.arange(45.0) * 2.3).reshape(15, 3) + 0.3
-
-
 def test_the_statistic_is_that_of_the_paper_and_of_frouros() -> None:
-    x, y = samples()
-    found = drift.detect("mmd", x, y, bandwidth=1.5, scale="none", min_rows=4).statistic
-    assert found == pytest.approx(definition(x, y, 1.5), rel=1e-12)
-    assert found == pytest.approx(0.07343451980742621, rel=1e-12)  # frouros 0.9.0, MMD with rbf_kernel, sigma=1.5
+    x, y = peers.rows()
+    found = drift.detect("mmd", x, y, bandwidth=peers.SIGMA, scale="none", min_rows=4).statistic
+    assert found == pytest.approx(definition(x, y, peers.SIGMA), rel=1e-12)
+    known = json.loads(Path(peers.__file__).with_suffix(".json").read_text("utf-8"))["mmd"]["statistic"]
+    assert found == pytest.approx(known, rel=1e-12)
 
 
 def test_products_with_the_pooled_kernel_give_what_each_permutation_gives_when_computed_anew() -> None:
-    x, y = samples()
+    x, y = peers.rows()
     both = np.concatenate([x, y])
     members = memberships(20, 15, 6, np.random.default_rng(0))
     found = MMD2(gaussian(both, both, [1.5]), 20)(members)
@@ -54,13 +54,13 @@ def test_products_with_the_pooled_kernel_give_what_each_permutation_gives_when_c
 
 
 def test_several_bandwidths_average_their_kernels() -> None:
-    x, y = samples()
+    x, y = peers.rows()
     found = drift.detect("mmd", x, y, bandwidth=[0.5, 2.0], scale="none", min_rows=4).statistic
     assert found == pytest.approx((definition(x, y, 0.5) + definition(x, y, 2.0)) / 2, rel=1e-12)
 
 
 def test_the_linear_statistic_averages_h_over_pairs_of_rows() -> None:
-    x, y = samples()
+    x, y = peers.rows()
     statistic, null = linear(x, y, [1.5], np.random.default_rng(3))
     rng = np.random.default_rng(3)
     left, right = x[rng.permutation(20)[:14]], y[rng.permutation(15)[:14]]

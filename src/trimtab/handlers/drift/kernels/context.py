@@ -9,14 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.errors import SpecError
-from trimtab.handlers.drift.frame import Frame
-from trimtab.handlers.drift.kernels.answer import answer, check_rows, too_few
-from trimtab.handlers.drift.kernels.null import Tail, p_value
+from trimtab.handlers.drift.kernels.kernel_test import Found, kernel_test
 from trimtab.handlers.drift.kernels.rbf import gaussian, median_distance
-from trimtab.handlers.drift.kernels.rows import on_rows
-from trimtab.handlers.drift.kernels.sample import Scale, pair
-from trimtab.handlers.drift.result import Result
-from trimtab.handlers.drift.verdict import LEAST_ROWS
+from trimtab.handlers.drift.kernels.sample import Pair
 
 __all__ = ["ADiTT", "context_mmd", "ridge_by_folds"]
 
@@ -30,21 +25,8 @@ _FOLDS = 5
 _LANDMARKS = 20
 
 
-@on_rows
-def context_mmd(
-    reference: Frame,
-    current: Frame,
-    *,
-    context: str | Sequence[str] = (),
-    alpha: float = 0.05,
-    min_rows: int = LEAST_ROWS,
-    permutations: int = 100,
-    tail: Tail = "auto",
-    stop: int | None = None,
-    scale: Scale = "std",
-    max_rows: int | None = 500,
-    seed: int = 0,
-) -> Result:
+@kernel_test(least=20, permutations=100, max_rows=500, beside="context")
+def context_mmd(sample: Pair, rng: np.random.Generator, *, context: str | Sequence[str] = ()) -> Found:
     """Test whether rows are distributed as they were in the contexts that current has: MMD-ADiTT.
 
     Cobb and Van Looveren 2022 (ICML, "Context-aware drift detection").
@@ -58,35 +40,15 @@ def context_mmd(
     Under the null labels depend on the context alone: a domain classifier e(c) = P(current | c) (logistic regression on
     20 of Nystroem's features of L) is fitted, labels are redrawn from it `permutations` times, and T is computed anew
     (`tail` and `stop` as in `null.p_value`). Cost: O(permutations (n^3 + m^3)), hence 500 rows of a side unless told.
+    `per_feature=True` tests each other column alone as well, in its context and at the table's cost (see `KernelTest`).
     """
-    names = [context] if isinstance(context, str) else list(context)
-    left = [name for name in reference.names if name not in names]
-    if not names or not left or any(name not in reference.names for name in names):
-        raise SpecError("context_mmd.context", context, f"some, not all, of the columns {', '.join(reference.names)}")
-    check_rows("context_mmd", "max_rows", max_rows, 8)
-    if few := too_few("context_mmd", (reference, current), alpha, max(min_rows, 20)):
-        return few
-    rng = np.random.default_rng(seed)
-    sample = pair(
-        reference.select([*left, *names]),
-        current.select([*left, *names]),
-        scale=scale,
-        max_rows=max_rows,
-        rng=rng,
-        method="context_mmd",
-    )
-    is_context = np.isin(sample.features, names)
+    names = {context} if isinstance(context, str) else set(context)
+    columns = dict.fromkeys(sample.features)
+    if not (names and names < columns.keys()):
+        raise SpecError("context_mmd.context", context, f"some, not all, of the columns {', '.join(columns)}")
+    is_context = np.isin(sample.features, list(names))
     test = ADiTT(sample.reference, sample.current, is_context, rng)
-    null = p_value(
-        test.observed,
-        test.draw,
-        alpha=alpha,
-        permutations=permutations,
-        tail=tail,
-        stop=stop,
-        method="context_mmd",
-    )
-    return answer("context_mmd", (reference, current), test.observed, null.p_value, alpha, message=sample.remark)
+    return Found(test.observed, test.draw)
 
 
 class ADiTT:

@@ -7,15 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.handlers.drift.frame import Frame
-from trimtab.handlers.drift.kernels.answer import answer, check_rows, too_few
+from trimtab.handlers.drift.kernels.kernel_test import Found, kernel_test
 from trimtab.handlers.drift.kernels.mmd import MMD2
-from trimtab.handlers.drift.kernels.null import Tail, memberships, p_value
+from trimtab.handlers.drift.kernels.null import memberships
 from trimtab.handlers.drift.kernels.rbf import gaussian, median_distance
-from trimtab.handlers.drift.kernels.rows import on_rows
-from trimtab.handlers.drift.kernels.sample import Scale, pair
-from trimtab.handlers.drift.result import FeatureResult, Result
-from trimtab.handlers.drift.verdict import LEAST_ROWS
+from trimtab.handlers.drift.kernels.sample import Pair
+from trimtab.handlers.drift.result import FeatureResult
 
 __all__ = ["learned_kernel_mmd", "power"]
 
@@ -25,21 +22,8 @@ _RIDGE = 1e-8  # Liu 2020: what keeps the variance above 0
 _REACH = 4.0  # a width changes by at most e^4
 
 
-@on_rows
-def learned_kernel_mmd(
-    reference: Frame,
-    current: Frame,
-    *,
-    alpha: float = 0.05,
-    min_rows: int = LEAST_ROWS,
-    permutations: int = 200,
-    tail: Tail = "auto",
-    stop: int | None = None,
-    iterations: int = 50,
-    scale: Scale = "std",
-    max_rows: int | None = 1000,
-    seed: int = 0,
-) -> Result:
+@kernel_test(least=8, max_rows=1000)
+def learned_kernel_mmd(sample: Pair, rng: np.random.Generator, *, iterations: int = 50) -> Found:
     """MMD with a learned kernel (Liu et al. 2020, ICML), with one width a feature in place of the paper's network.
 
     k_w(a,b) = exp(-sum_f w_f^2 (a_f-b_f)^2 / 2). On one half of the rows w maximises the test's power, which grows with
@@ -49,37 +33,19 @@ def learned_kernel_mmd(
 
     It finds what hides in few of many features, at another width than theirs. Half of the rows are spent on
     learning: for a plain shift of means `mmd` has more power. `per_feature` has w_f over its starting value as
-    `statistic`.
+    `statistic`, and no verdict; `per_feature=True` learns a width for each feature alone and tests with that instead
+    (see `KernelTest`). `max_rows` rows of a side are compared at most, 1,000 unless told.
     """
-    check_rows("learned_kernel_mmd", "max_rows", max_rows, 8)
-    if few := too_few("learned_kernel_mmd", (reference, current), alpha, max(min_rows, 8)):
-        return few
-    rng = np.random.default_rng(seed)
-    sample = pair(reference, current, scale=scale, max_rows=max_rows, rng=rng, method="learned_kernel_mmd")
     (x, held_x), (y, held_y) = _halved(sample.reference, rng), _halved(sample.current, rng)
     start = 1 / median_distance(x, rng)
     weights = _learned(x, y, start, iterations)
     both = np.concatenate([held_x, held_y]) * weights
     test = MMD2(gaussian(both, both, [1.0]), len(held_x))
-    null = p_value(
+    return Found(
         test.observed,
         lambda count: test(memberships(len(held_x), len(held_y), count, rng)),
-        alpha=alpha,
-        permutations=permutations,
-        tail=tail,
-        stop=stop,
-        law=test.law,
-        method="learned_kernel_mmd",
-    )
-    features = _features(sample.features, weights / start, (reference, current))
-    return answer(
-        "learned_kernel_mmd",
-        (reference, current),
-        test.observed,
-        null.p_value,
-        alpha,
-        per_feature=features,
-        message=sample.remark,
+        test.law,
+        features=_features(sample.features, weights / start),
     )
 
 
@@ -131,15 +97,7 @@ def _halved(rows: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
     return rows[order[:half]], rows[order[half:]]
 
 
-def _features(names: list[str], ratios: Floats, frames: tuple[Frame, Frame]) -> dict[str, FeatureResult]:
+def _features(names: list[str], ratios: Floats) -> dict[str, FeatureResult]:
     largest = {name: max(ratios[place] for place, other in enumerate(names) if other == name) for name in names}
-    return {
-        name: FeatureResult(
-            name=name,
-            statistic=float(ratio),
-            n_reference=frames[0].rows,
-            n_current=frames[1].rows,
-            message="weight in the learned kernel, 1 at the start; no verdict on a single feature",
-        )
-        for name, ratio in largest.items()
-    }
+    words = "weight in the learned kernel, 1 at the start; no verdict on a single feature"
+    return {name: FeatureResult(name=name, statistic=float(ratio), message=words) for name, ratio in largest.items()}

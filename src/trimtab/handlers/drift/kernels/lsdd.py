@@ -9,14 +9,10 @@ import numpy.typing as npt
 
 from trimtab.errors import SpecError
 from trimtab.handlers.drift import quadratic
-from trimtab.handlers.drift.frame import Frame
-from trimtab.handlers.drift.kernels.answer import MOST_ROWS, answer, check_rows, too_few
-from trimtab.handlers.drift.kernels.null import Tail, memberships, p_value
+from trimtab.handlers.drift.kernels.kernel_test import Found, kernel_test
+from trimtab.handlers.drift.kernels.null import memberships
 from trimtab.handlers.drift.kernels.rbf import gaussian, median_distance
-from trimtab.handlers.drift.kernels.rows import on_rows
-from trimtab.handlers.drift.kernels.sample import Scale, pair
-from trimtab.handlers.drift.result import Result
-from trimtab.handlers.drift.verdict import LEAST_ROWS
+from trimtab.handlers.drift.kernels.sample import Pair
 
 __all__ = ["LSDD", "RIDGE_LOSS", "Basis", "lsdd", "ridge_of"]
 
@@ -28,22 +24,10 @@ _RIDGE_DRAWS = 100
 _RIDGES = 4.0 ** -np.arange(10)
 
 
-@on_rows
+@kernel_test(least=4)
 def lsdd(
-    reference: Frame,
-    current: Frame,
-    *,
-    alpha: float = 0.05,
-    min_rows: int = LEAST_ROWS,
-    permutations: int = 200,
-    tail: Tail = "auto",
-    stop: int | None = None,
-    centres: int | None = None,
-    bandwidth: float | None = None,
-    scale: Scale = "std",
-    max_rows: int | None = MOST_ROWS,
-    seed: int = 0,
-) -> Result:
+    sample: Pair, rng: np.random.Generator, *, centres: int | None = None, bandwidth: float | None = None
+) -> Found:
     """Two-sample test by the squared L2 distance of the densities (Sugiyama et al. 2013, Neural Comput. 25:2734).
 
     p - q is modelled as sum_l t_l exp(-|x-c_l|^2 / (2 s^2)). With h_l = mean_i k(x_i,c_l) - mean_j k(y_j,c_l) and H_ll'
@@ -53,30 +37,16 @@ def lsdd(
     over permutations of 1 - t'Ht / h't below 0.2 (Bu, Alippi, Zhao 2018, IEEE TNNLS 29:324).
 
     The p-value is by permutations, with `tail` and `stop` as in `null.p_value`. Cost: O((n + m) (d + permutations)
-    centres).
+    centres). `max_rows` rows of a side are compared at most, 2,000 unless told. `per_feature=True` tests each feature
+    alone as well, at about the table's cost each (see `KernelTest`).
     """
-    check_rows("lsdd", "max_rows", max_rows, 20)
-    if few := too_few("lsdd", (reference, current), alpha, max(min_rows, 4)):
-        return few
     if bandwidth is not None and not 0 < bandwidth < np.inf:
         raise SpecError("lsdd.bandwidth", bandwidth, "None (the median heuristic), or a number above 0")
-    rng = np.random.default_rng(seed)
-    sample = pair(reference, current, scale=scale, max_rows=max_rows, rng=rng, method="lsdd")
     count = _centres(centres, len(sample.reference))
     order = rng.permutation(len(sample.reference))
     x, middle = sample.reference[order[count:]], sample.reference[order[:count]]
     test = LSDD(x, sample.current, middle, bandwidth or median_distance(sample.reference, rng), rng)
-    null = p_value(
-        test.observed,
-        test.draw,
-        alpha=alpha,
-        permutations=permutations,
-        tail=tail,
-        stop=stop,
-        law=test.law,
-        method="lsdd",
-    )
-    return answer("lsdd", (reference, current), test.observed, null.p_value, alpha, message=sample.remark)
+    return Found(test.observed, test.draw, test.law)
 
 
 def _centres(given: int | None, rows: int) -> int:

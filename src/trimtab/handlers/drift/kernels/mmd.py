@@ -10,14 +10,11 @@ import numpy.typing as npt
 
 from trimtab.errors import SpecError
 from trimtab.handlers.drift import quadratic
-from trimtab.handlers.drift.frame import Frame
-from trimtab.handlers.drift.kernels.answer import MOST_ROWS, answer, check_rows, too_few
-from trimtab.handlers.drift.kernels.null import Null, Tail, memberships, p_value
+from trimtab.handlers.drift.kernels.answer import MOST_ROWS
+from trimtab.handlers.drift.kernels.kernel_test import Found, kernel_test
+from trimtab.handlers.drift.kernels.null import Null, memberships
 from trimtab.handlers.drift.kernels.rbf import Bandwidth, bandwidths, gaussian
-from trimtab.handlers.drift.kernels.rows import on_rows
-from trimtab.handlers.drift.kernels.sample import Scale, pair
-from trimtab.handlers.drift.result import Result
-from trimtab.handlers.drift.verdict import LEAST_ROWS
+from trimtab.handlers.drift.kernels.sample import Pair
 
 __all__ = ["MMD2", "VARIANTS", "blocks", "linear", "mmd"]
 
@@ -31,22 +28,16 @@ _RELABELLINGS = 32  # of each block
 _SPECTRUM = 1000
 
 
-@on_rows
+def _most(variant: str = "quadratic", **_: object) -> int:
+    if variant not in VARIANTS:
+        raise SpecError("mmd.variant", variant, ", ".join(VARIANTS))
+    return VARIANTS[variant]
+
+
+@kernel_test(least=4, max_rows=None, most=_most)
 def mmd(
-    reference: Frame,
-    current: Frame,
-    *,
-    alpha: float = 0.05,
-    min_rows: int = LEAST_ROWS,
-    variant: Variant = "quadratic",
-    permutations: int = 200,
-    tail: Tail = "auto",
-    stop: int | None = None,
-    bandwidth: Bandwidth = None,
-    scale: Scale = "std",
-    max_rows: int | None = None,
-    seed: int = 0,
-) -> Result:
+    sample: Pair, rng: np.random.Generator, *, variant: Variant = "quadratic", bandwidth: Bandwidth = None
+) -> Found:
     """Kernel two-sample test (Gretton et al. 2012, JMLR 13:723).
 
     MMD2_u = sum_{i!=j} k(x_i,x_j) / (n(n-1)) + sum_{i!=j} k(y_i,y_j) / (m(m-1)) - 2 sum_ij k(x_i,y_j) / (nm) (equation
@@ -64,34 +55,16 @@ def mmd(
 
     `bandwidth` is s, or several, whose kernels are averaged. `scale` is how features are standardised by the reference
     (`sample.pair`). `max_rows` rows of a side are compared at most: 2,000, 20,000 and 1,000,000 unless told.
+    `per_feature=True` tests each feature alone as well, at the table's cost each (see `KernelTest`).
     """
-    if variant not in VARIANTS:
-        raise SpecError("mmd.variant", variant, ", ".join(VARIANTS))
-    check_rows("mmd", "max_rows", max_rows, 4)
-    if few := too_few("mmd", (reference, current), alpha, min_rows):
-        return few
-    rng = np.random.default_rng(seed)
-    most = VARIANTS[variant] if max_rows is None else max_rows
-    sample = pair(reference, current, scale=scale, max_rows=most, rng=rng, method="mmd")
     x, y = sample.reference, sample.current
     widths = bandwidths(bandwidth, x, rng, "mmd")
-    if variant == "quadratic":
-        both = np.concatenate([x, y])
-        test = MMD2(gaussian(both, both, widths), len(x))
-        statistic = test.observed
-        null = p_value(
-            statistic,
-            lambda count: test(memberships(len(x), len(y), count, rng)),
-            alpha=alpha,
-            permutations=permutations,
-            tail=tail,
-            stop=stop,
-            law=test.law,
-            method="mmd",
-        )
-    else:
+    if variant != "quadratic":
         statistic, null = (blocks if variant == "block" else linear)(x, y, widths, rng)
-    return answer("mmd", (reference, current), statistic, null.p_value, alpha, message=sample.remark)
+        return Found(statistic, p_value=null.p_value)
+    both = np.concatenate([x, y])
+    test = MMD2(gaussian(both, both, widths), len(x))
+    return Found(test.observed, lambda count: test(memberships(len(x), len(y), count, rng)), test.law)
 
 
 class MMD2:

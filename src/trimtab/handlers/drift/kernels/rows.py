@@ -1,4 +1,4 @@
-"""Methods that compare rows take sketches as well, by the uniform sample of rows that a sketch keeps."""
+"""Methods that compare rows take sketches as well, by the uniform sample of rows that a sketch keeps; beside one, a table has its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def on_rows(method: Test[P]) -> Test[P]:
         told = [
             f"{after.rows} sampled of {before.rows} rows of {role}"
             for role, before, after in (("the reference", reference, left), ("current", current, right))
-            if before.sketch is not None
+            if before.sketch is not None and before.table is None
         ]
         result.n_reference, result.n_current = reference.rows, current.rows
         result.message = "; ".join(text for text in (result.message, " and ".join(told)) if text)
@@ -39,6 +39,9 @@ def sampled(frame: Frame, role: str) -> Frame:
     """Give a sketch's sampled rows as a frame; any other frame as it is. Errors: DataError (none were sampled)."""
     if frame.sketch is None:
         return frame
+    if frame.table is not None:
+        names = frame.sketch.reference.inputs
+        return Frame.of(frame.table, names=names, role=role, kinds=frame.columns).select(frame.names)
     table = frame.sketch.sample()
     chosen = {name: table[name] for name in frame.names}
     if frame.rows and not any(len(values) for values in chosen.values()):

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from trimtab.errors import DataError, SpecError
 from trimtab.handlers.drift import ks
+from trimtab.handlers.drift.chi2 import fisher_p_values
 from trimtab.handlers.drift.column import Categorical, Numeric
 from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.kernels.answer import answer, too_few
@@ -43,7 +44,8 @@ def classifier_uncertainty(
 
     `model` is a fitted classifier with `predict_proba`, or a function from rows to probabilities (rows, classes).
     Without one the columns are the probabilities themselves, one a class. The reference must be rows that the model was
-    not trained on: it is surer of those than of any others.
+    not trained on: it is surer of those than of any others. `per_feature` is empty: an uncertainty is one number of a
+    whole row, and belongs to none of its features.
     """
     if uncertainty not in UNCERTAINTIES:
         raise SpecError("classifier_uncertainty.uncertainty", uncertainty, ", ".join(UNCERTAINTIES))
@@ -71,7 +73,7 @@ def regressor_uncertainty(
     `model` is a fitted ensemble with `estimators_` (bagging, forests), or a function from rows to predictions (rows,
     members), such as one that repeats a network's forward pass with dropout (Gal and Ghahramani 2016, ICML). Without
     one the columns are the predictions themselves, one a member. The reference must be rows that the ensemble was not
-    trained on.
+    trained on. `per_feature` is empty, as in `classifier_uncertainty`.
     """
     name, frames = "regressor_uncertainty", (reference, current)
     if few := too_few(name, frames, alpha, min_rows):
@@ -185,9 +187,7 @@ def _compared(name: str, frames: tuple[Frame, Frame], left: Floats, right: Float
 def _margins(
     name: str, frames: tuple[Frame, Frame], left: npt.NDArray[np.bool_], right: npt.NDArray[np.bool_], alpha: float
 ) -> Result:
-    from scipy.stats import fisher_exact
-
-    cells = [[int((~side).sum()), int(side.sum())] for side in (left, right)]
+    before, now = (np.array([[np.count_nonzero(~side), np.count_nonzero(side)]]) for side in (left, right))
     words = f"{left.mean():.2%} of the reference and {right.mean():.2%} of current lie in the margin"
-    p_value = float(fisher_exact(cells).pvalue)
+    p_value = float(fisher_p_values(before, now)[0])
     return answer(name, frames, float(right.mean() - left.mean()), p_value, alpha, message=words)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from trimtab.errors import DataError, SpecError
+from trimtab.handlers.drift.chi2 import Side, fisher_p_values
 from trimtab.handlers.drift.frame import Frame
 from trimtab.handlers.drift.streaming.detector import Detector, complete, windows_of
 from trimtab.handlers.drift.streaming.thresholds import conditional, streams
@@ -16,7 +16,6 @@ from trimtab.handlers.drift.streaming.thresholds import conditional, streams
 __all__ = ["ALTERNATIVES", "Fisher", "surprise"]
 
 Floats = npt.NDArray[np.float64]
-Alternative = Literal["two-sided", "greater", "less"]
 
 ALTERNATIVES = ("two-sided", "greater", "less")
 
@@ -42,7 +41,7 @@ class Fisher(Detector):
         ert: float,
         window: int | Sequence[int],
         seed: int = 0,
-        alternative: Alternative = "two-sided",
+        alternative: Side = "two-sided",
         smoothing: float = 0.95,
         simulations: int | None = None,
     ) -> None:
@@ -100,9 +99,7 @@ class Fisher(Detector):
         self._over = np.nanmax(self._smoothed, axis=1) - limits
         return float(self._over.max())
 
-    def _calibrated(
-        self, n: int, ones: int, alternative: Alternative, rate: float, count: int
-    ) -> tuple[Floats, Floats]:
+    def _calibrated(self, n: int, ones: int, alternative: Side, rate: float, count: int) -> tuple[Floats, Floats]:
         """Give the tables of S by window and count of ones, and the thresholds, of a column with so many ones."""
         longest = self.windows[-1]
         tables = np.zeros((len(self.windows), longest + 1))
@@ -120,14 +117,11 @@ class Fisher(Detector):
         return tables, conditional(found, rate, settled=2 * longest)
 
 
-def surprise(n: int, ones: int, window: int, alternative: Alternative) -> Floats:
+def surprise(n: int, ones: int, window: int, alternative: Side) -> Floats:
     """Give -log p of Fisher's exact test for 0, 1 ... `window` ones in a window, against `ones` in n reference rows."""
-    from scipy.stats import fisher_exact
-
-    found = [
-        float(fisher_exact([[k, window - k], [ones, n - ones]], alternative=alternative).pvalue)
-        for k in range(window + 1)
-    ]
+    seen = np.arange(window + 1)
+    left = np.broadcast_to(np.array([n - ones, ones]), (window + 1, 2))
+    found = fisher_p_values(left, np.stack((window - seen, seen), axis=1), alternative)
     return -np.log(np.maximum(found, np.finfo(float).tiny))
 
 
