@@ -189,6 +189,25 @@ def test_a_stream_of_this_machine_is_refused() -> None:
         render(Rendering(function=wanted, image=IMAGE, namespace="shop"))
 
 
+def test_a_sink_that_only_this_machine_can_fill_is_refused() -> None:
+    wanted = loads(
+        "apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {name: a}\n"
+        "spec: {handler: a, sink: {stream: 'redis://redis:6379/0?stream=out'}}"
+    )
+    with pytest.raises(SpecError, match=r"spec.sink.stream: found 'redis://.*', allowed: a broker or a uri: no daemon"):
+        render(Rendering(function=wanted, image=IMAGE, namespace="shop"))
+
+
+def test_a_consumer_puts_into_the_function_and_not_into_its_sink() -> None:
+    wanted = loads(
+        "apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {name: a}\n"
+        "spec: {handler: a, sink: {uri: 'http://x/'}, triggers: [{kind: stream, name: s, url: 'nats://n?stream=S'}]}"
+    )
+    found = render(Rendering(function=wanted, image=IMAGE, namespace="shop")).objects
+    (consumer,) = [item for item in found if item["kind"] == "ContainerSource"]
+    assert consumer["spec"]["template"]["spec"]["containers"][0]["env"] == []
+
+
 def test_a_streams_password_stays_a_name_that_the_consumer_reads() -> None:
     (consumer,) = [item for item in rendered("streamed").objects if item["kind"] == "ContainerSource"]
     container = consumer["spec"]["template"]["spec"]["containers"][0]

@@ -225,6 +225,22 @@ def test_a_broker_that_is_not_there(target: KnativeTarget) -> None:
     assert (row.found, row.fix) == ("other: not there", "kn broker create other -n default")
 
 
+def test_a_sink_whose_broker_has_no_address_yet(target: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.add("eventing.knative.dev/v1", "brokers", "new")
+    row = failed(target, function("sink: {broker: new}"))["broker"]
+    assert (row.found, row.fix) == (
+        "new: there, without an address",
+        "kubectl describe broker new -n default (says why)",
+    )
+
+
+def test_a_sinks_broker_must_be_readable(target: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.forbidden.add(("get", "brokers"))
+    assert failed(target, function("sink: {broker: default}"))["permission"].found == (
+        "no get on brokers.eventing.knative.dev"
+    )
+
+
 def test_what_may_not_be_read_does_not_fail_and_deploys(target: KnativeTarget, cluster: FakeCluster) -> None:
     cluster.faults += [
         Fault("GET", "/namespaces/knative-serving/", 403, times=100),

@@ -164,3 +164,11 @@ def test_ctrl_c_cancels_the_run(target: KnativeTarget, jobs: Jobs, monkeypatch: 
     with pytest.raises(KeyboardInterrupt):
         target.run(job(), {})
     assert target.runs()[0].state == "cancelled"
+
+
+@pytest.mark.usefixtures("jobs")
+def test_a_run_has_the_sinks_address_before_any_binding_acts(target: KnativeTarget, cluster: FakeCluster) -> None:
+    target.run(function("kind: job, sink: {broker: default}", name="train"), {})
+    (name,) = cluster.names("batch/v1", "jobs")
+    container = cluster.object("batch/v1", "jobs", name)["spec"]["template"]["spec"]["containers"][0]
+    assert container["env"][-2] == {"name": "K_SINK", "value": "http://broker.example.com/default"}

@@ -232,17 +232,40 @@ def test_following_goes_on_across_restarts_and_new_pods(target: KnativeTarget, c
     lines.close()  # type: ignore[attr-defined]
 
 
+def environ(cluster: FakeCluster, name: str = "hello") -> dict[str, str]:
+    template = cluster.object(SERVING, "services", name)["spec"]["template"]
+    return {each["name"]: each.get("value", "") for each in template["spec"]["containers"][0]["env"]}
+
+
+def test_the_first_revision_has_the_sinks_address_before_any_binding_acts(
+    target: KnativeTarget, cluster: FakeCluster
+) -> None:
+    target.deploy(function("sink: {broker: default, extensions: {b: x, a: y}}"))
+    revision = cluster.object(SERVING, "revisions", "hello-00001")
+    assert revision["spec"]["containers"][0]["env"][-2:] == [
+        {"name": "K_SINK", "value": "http://broker.example.com/default"},
+        {"name": "K_CE_OVERRIDES", "value": '{"extensions":{"a":"y","b":"x"}}'},
+    ]
+    assert cluster.names("sources.knative.dev/v1", "sinkbindings") == ["hello-sink"]
+
+
+def test_another_sink_reaches_the_first_pod_of_the_next_revision(target: KnativeTarget, cluster: FakeCluster) -> None:
+    target.deploy(function("sink: {broker: default}"))
+    target.deploy(function("sink: {uri: 'http://events.example.com/in'}"))
+    assert environ(cluster)["K_SINK"] == "http://events.example.com/in"
+    target.deploy(function())
+    assert "K_SINK" not in environ(cluster)
+
+
 def test_what_a_sink_binding_put_in_stays_and_is_no_conflict(target: KnativeTarget, cluster: FakeCluster) -> None:
     sink = "sink: {broker: default}"
     target.deploy(function(sink))
     key = next(key for key in cluster.store.objects if key.plural == "services")
     containers = cluster.store.get(key)["spec"]["template"]["spec"]["containers"]
-    containers[0]["env"].append({"name": "K_SINK", "value": "http://broker"})
+    containers[0]["env"].insert(-1, {"name": "K_CA_CERTS", "value": "a certificate"})
     bound = cluster.store.merge(key, {"spec": {"template": {"spec": {"containers": containers}}}}, "webhook")
     target.deploy(function(sink))
     assert cluster.object(SERVING, "services", "hello")["spec"] == bound["spec"]
     assert target.diff(function(sink)) == []
     target.deploy(function(f"{sink}, env: [{{name: A, value: b}}]"))
-    live = cluster.object(SERVING, "services", "hello")["spec"]["template"]["spec"]["containers"][0]
-    assert {"name": "K_SINK", "value": "http://broker"} in live["env"]
-    assert {"name": "A", "value": "b"} in live["env"]
+    assert (environ(cluster)["K_CA_CERTS"], environ(cluster)["A"]) == ("a certificate", "b")

@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from trimtab.deploy.knative import record
 from trimtab.deploy.knative.client.api import Api
-from trimtab.deploy.knative.client.kinds import CONFIG_MAP, JOB_SINK, MADE, SERVICE, SINK_BINDING, kind_of
+from trimtab.deploy.knative.client.kinds import CONFIG_MAP, MADE, SERVICE, SINK_BINDING, kind_of
 from trimtab.deploy.knative.manifests import Rendered, Rendering, render
 from trimtab.deploy.knative.manifests.abc import Manifest
+from trimtab.deploy.knative.manifests.container import BOUND
 from trimtab.deploy.knative.manifests.names import COMMIT, FIELD_MANAGER, FUNCTION, MANAGED_BY, PROJECT, SPEC_HASH
 from trimtab.errors import Conflict, NotFound, TargetError
 
@@ -21,8 +22,6 @@ FORCED = "trimtab.dev/forced"
 
 CANARY = "canary"
 """The tag of a revision that is held back."""
-_BOUND = ("K_SINK", "K_CE_OVERRIDES", "K_CA_CERTS")
-"""Variables that a SinkBinding sets."""
 
 
 def desired(rendering: Rendering, live: Manifest | None, *, forced: str = "", hold: bool = False) -> Rendered:
@@ -60,11 +59,13 @@ def _settle(service: Manifest, live: Manifest | None, forced: str) -> None:
 
 
 def _keep_bound(service: Manifest, live: Manifest | None) -> None:
-    """Keep what the SinkBinding put in: without it there would be a revision more, and one without a sink between."""
+    """Keep what only the SinkBinding knows: without it there would be a revision more, and one without it between."""
     before = (((live or {}).get("spec") or {}).get("template") or {}).get("spec") or {}
-    for container in (before.get("containers") or [])[:1]:
-        bound = [each for each in container.get("env") or [] if each["name"] in _BOUND]
-        service["spec"]["template"]["spec"]["containers"][0]["env"] += bound
+    there: dict[str, Any] = next(iter(before.get("containers") or []), {})
+    ours = service["spec"]["template"]["spec"]["containers"][0]
+    known = {each["name"]: each for item in (there, ours) for each in item.get("env") or [] if each["name"] in BOUND}
+    others = [each for each in ours["env"] if each["name"] not in BOUND]
+    ours["env"] = [*others, *(known[name] for name in BOUND if name in known)]
 
 
 def _pinned(live: Manifest | None) -> list[dict[str, Any]]:
@@ -126,11 +127,6 @@ def remove(api: Api, name: str) -> None:
     if not items:
         raise NotFound(f"no function {name!r}")
     prune(api, sorted(items, key=lambda item: (kind_of(item) == CONFIG_MAP, kind_of(item) == SERVICE)))
-
-
-def has_job_sink(groups: set[str]) -> bool:
-    """Tell whether the cluster can start jobs for events."""
-    return JOB_SINK.api in groups
 
 
 def _ours(item: Manifest) -> bool:

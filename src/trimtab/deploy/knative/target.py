@@ -44,6 +44,7 @@ from trimtab.deploy.knative.preflight.facts import Check, Facts
 from trimtab.deploy.knative.preflight.gather import gather, reach
 from trimtab.deploy.knative.prometheus import scrape
 from trimtab.deploy.knative.runs import Runs
+from trimtab.deploy.knative.surroundings import address_of, placed
 from trimtab.deploy.knative.wait import Waiter, is_current
 from trimtab.deploy.named import ClusterSettings
 from trimtab.deploy.stages import Stages
@@ -138,7 +139,8 @@ class KnativeTarget(Target):
         live = place.owned(api, function.metadata.name)
         image = image or function.spec.build.image or image_in(live) or self._not_built(function)
         service = next((item for item in live if kind_of(item) == SERVICE), None)
-        wanted = place.desired(self._rendering(function, image, api.groups()), service).objects
+        rendering = placed(api, self._rendering(function, image), api.groups())
+        wanted = place.desired(rendering, service).objects
         return differences.compare(wanted, live, place.stale(live, wanted))
 
     def _within(self, function: Function) -> Api:
@@ -147,14 +149,13 @@ class KnativeTarget(Target):
             return self.api
         return self.api.within(own)
 
-    def _rendering(self, function: Function, image: str, groups: set[str] | None = None) -> Rendering:
+    def _rendering(self, function: Function, image: str) -> Rendering:
         return Rendering(
             function=function,
             image=image,
             namespace=self._within(function).namespace,
             commit=commit_of(function),
             environ=self.settings.environ,
-            job_sink=True if groups is None else place.has_job_sink(groups),
         )
 
     def _not_built(self, function: Function) -> str:
@@ -173,6 +174,7 @@ class KnativeTarget(Target):
     ) -> tuple[list[Check], Facts, Rendered]:
         api, live = self._within(rendering.function), None
         facts = reach(api)
+        rendering = replace(placed(api, rendering, facts.groups), job_sink=True)  # the table says where there is none
         if rendering.function.spec.kind != "job" and SERVICE.api in facts.groups:
             with contextlib.suppress(Forbidden):  # the table says it, with the role that is needed
                 live = api.find(SERVICE, rendering.name)
@@ -319,8 +321,9 @@ class KnativeTarget(Target):
         if not (image or source.path or source.code or source.git):
             function, image = self._deployed(function.metadata.name)
         image = image or image_of(function, self.settings, Stages(None))
-        runs = Runs(self._within(function))
-        info = runs.start(self._rendering(function, image), parameters, inputs or {}, artifact_path)
+        api = self._within(function)
+        runs, rendering = Runs(api), placed(api, self._rendering(function, image), api.groups())
+        info = runs.start(rendering, parameters, inputs or {}, artifact_path)
         if not wait:
             return info
         try:
@@ -359,10 +362,9 @@ class KnativeTarget(Target):
     def broker(self, name: str = "default") -> str:
         """Give the URL at which a broker takes events; usually only the cluster's own pods reach it. Errors: NotFound."""
         found = self.api.get(BROKER, name)
-        address = ((found.get("status") or {}).get("address") or {}).get("url", "")
-        if not address:
+        if not (address := address_of(found)):
             raise Conflict(f"broker {name!r} has no address yet: `kubectl get broker {name}` says why")
-        return str(address)
+        return address
 
     def deployed(self, name: str) -> Function:
         """Give a deployed function's description with its image, as `promote` takes it to another target."""

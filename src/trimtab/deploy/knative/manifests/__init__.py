@@ -19,7 +19,7 @@ def render(rendering: Rendering) -> Rendered:
     notes = [] if is_job else service.notes(spec)
     objects: list[Manifest] = []
     if spec.sink is not None:
-        objects.append(events.sink_binding(rendering, spec.sink))  # first, so that no replica starts without K_SINK
+        objects.append(events.sink_binding(rendering, spec.sink, "spec.sink"))
     if not is_job:
         objects.append(service.service(rendering))
     elif rendering.job_sink and any(isinstance(trigger, EventTrigger) for trigger in spec.triggers):

@@ -23,7 +23,8 @@ class Rendering(Struct, frozen=True, kw_only=True):
     """The git commit that the code came from; empty when it did not come from one."""
     job_sink: bool = True
     """Whether the cluster has JobSink (Knative Eventing 1.15 or newer)."""
-
+    sink: str = ""
+    """The address of the function's sink, where it is known; it is a broker's to tell."""
     environ: dict[str, str] = {}
     """What the target itself sets: where artifacts and shared state are. `$(NAME)` in it is one of the function's own
     variables, which Kubernetes puts in."""

@@ -8,8 +8,10 @@ from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
 from trimtab.deploy.knative.manifests.delivery import delivery
 from trimtab.deploy.knative.manifests.names import child, made
 from trimtab.deploy.knative.manifests.service import SERVING
+from trimtab.errors import SpecError
 from trimtab.spec import EventTrigger, Sink
 from trimtab.spec.quantity import seconds
+from trimtab.spec.stream import masked
 
 EVENTING = "eventing.knative.dev/v1"
 JOB_SINK = "sinks.knative.dev/v1alpha1"
@@ -31,8 +33,15 @@ def trigger(rendering: Rendering, wanted: EventTrigger) -> Manifest:
     return made(rendering, EVENTING, "Trigger", name, spec, trigger=wanted.name)
 
 
-def sink_binding(rendering: Rendering, sink: Sink) -> Manifest:
-    """Give the SinkBinding that sets K_SINK in the function's containers."""
+def sink_binding(rendering: Rendering, sink: Sink, path: str) -> Manifest:
+    """Give the SinkBinding that keeps K_SINK in the function's containers what it is when the sink's address changes.
+
+    Errors: SpecError for a stream, naming `path`.
+    """
+    if sink.stream is not None:
+        raise SpecError(
+            f"{path}.stream", masked(sink.stream), "a broker or a uri: no daemon puts events into a stream there"
+        )
     subject: dict[str, Any] = {**reference(rendering)}
     if rendering.function.spec.kind == "job":
         subject = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
-from trimtab.deploy.knative.manifests.container import container, pod
+from trimtab.deploy.knative.manifests.container import BOUND, container, pod
 from trimtab.deploy.knative.manifests.events import reference
 from trimtab.deploy.knative.manifests.names import TRIGGER, child, labels, made
 from trimtab.errors import SpecError
@@ -59,7 +59,7 @@ def _container(rendering: Rendering, trigger: StreamTrigger, *, address: str) ->
         "image": whole["image"],
         "command": ["python3", "-m", "trimtab", "consume"],
         "args": _arguments(rendering, trigger, address),
-        "env": [each for each in whole["env"] if not each["name"].startswith("TRIMTAB_")],
+        "env": [e for e in whole["env"] if not e["name"].startswith("TRIMTAB_") and e["name"] not in BOUND],
         "ports": [{"name": "metrics", "containerPort": _PORT}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": _PORT}},
         "resources": {"requests": {"cpu": "50m", "memory": "96Mi"}},

@@ -27,7 +27,7 @@ def check(facts: Facts, manifests: list[Manifest], jobs: bool = False) -> list[C
     rows = [reach, _kubernetes(facts), *_apis(facts, needs.kinds(manifests), jobs), _namespace(facts)]
     rows += _features(facts, manifests)
     rows += _permissions(facts.permissions, facts.namespace)
-    rows += _brokers(facts, needs.brokers(manifests))
+    rows += _brokers(facts, manifests)
     rows += [
         Check(name="quota", found=found, needed=needed, fix=fix, ok=False)
         for found, needed, fix in exceeded(facts.quotas, manifests)
@@ -186,17 +186,20 @@ def _by_resource(missing: list[Permission]) -> dict[tuple[str, str], list[str]]:
     return found
 
 
-def _brokers(facts: Facts, wanted: set[str]) -> list[Check]:
+def _brokers(facts: Facts, manifests: list[Manifest]) -> list[Check]:
     if facts.brokers is None:
         return []
+    sources, sinks = needs.sources(manifests), needs.sinks(manifests)
+    return [_broker(facts.brokers.get(name), name, facts.namespace, name in sinks) for name in sorted(sources | sinks)]
+
+
+def _broker(address: str | None, name: str, namespace: str, is_sink: bool) -> Check:
+    """Only a sink's address is needed at once: what a trigger takes from may come to be."""
+    if address is None:
+        found, fix = "not there", f"kn broker create {name} -n {namespace}"
+    elif is_sink and not address:
+        found, fix = "there, without an address", f"kubectl describe broker {name} -n {namespace} (says why)"
+    else:
+        found, fix = "there", ""
     needed = "the broker that a trigger or the sink names"
-    return [
-        Check(
-            name="broker",
-            found=f"{name}: {'there' if name in facts.brokers else 'not there'}",
-            needed=needed,
-            fix="" if name in facts.brokers else f"kn broker create {name} -n {facts.namespace}",
-            ok=name in facts.brokers,
-        )
-        for name in sorted(wanted)
-    ]
+    return Check(name="broker", found=f"{name}: {found}", needed=needed, fix=fix, ok=not fix)

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from trimtab.deploy.knative.client.kinds import EVENT, JOB, MADE, POD, REVISION, SERVICE, Kind, kind_of
+from trimtab.deploy.knative.client.kinds import BROKER, EVENT, JOB, MADE, POD, REVISION, SERVICE, Kind, kind_of
 from trimtab.deploy.knative.manifests.abc import Manifest
 
 _FIELDS = {
@@ -61,14 +61,15 @@ def kinds(manifests: list[Manifest]) -> list[Kind]:
     return list(dict.fromkeys(map(kind_of, manifests)))
 
 
-def brokers(manifests: list[Manifest]) -> set[str]:
-    """Give the brokers that triggers take from and sinks put into."""
-    found = {manifest["spec"]["broker"] for manifest in manifests if manifest["kind"] == "Trigger"}
-    for manifest in manifests:
-        ref = ((manifest.get("spec") or {}).get("sink") or {}).get("ref") or {}
-        if ref.get("kind") == "Broker":
-            found.add(ref["name"])
-    return found
+def sources(manifests: list[Manifest]) -> set[str]:
+    """Give the brokers that triggers take from."""
+    return {manifest["spec"]["broker"] for manifest in manifests if manifest["kind"] == "Trigger"}
+
+
+def sinks(manifests: list[Manifest]) -> set[str]:
+    """Give the brokers that functions put into."""
+    refs = (((manifest.get("spec") or {}).get("sink") or {}).get("ref") or {} for manifest in manifests)
+    return {ref["name"] for ref in refs if ref.get("kind") == "Broker"}
 
 
 def permissions(manifests: list[Manifest], present: set[str]) -> list[tuple[str, Kind, str]]:
@@ -81,6 +82,8 @@ def permissions(manifests: list[Manifest], present: set[str]) -> list[tuple[str,
         ("list", kind, "") for kind in (REVISION, POD)
     ]
     wanted += [("list", EVENT, ""), ("get", POD, "log")]
+    if sinks(manifests):
+        wanted.append(("get", BROKER, ""))
     if not any(kind_of(manifest) == SERVICE for manifest in manifests):
         wanted += [(verb, JOB, "") for verb in ("create", "get", "list", "patch", "delete")]
     return list(dict.fromkeys(wanted))
