@@ -41,7 +41,7 @@ def test_a_cluster_that_has_all_is_a_table_without_a_fix(target: KnativeTarget) 
         "kubernetes": "v1.32.1",
         "knative": "1.19.0",
         "namespace": "default: there",
-        "permissions": "34 of 34 granted",
+        "permissions": "37 of 37 granted",
         "broker": "default: there",
         "dry run": "3 objects accepted",
     }

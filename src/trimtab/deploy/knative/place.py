@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import time
+from collections.abc import Callable
 from typing import Any
 
 from msgspec.structs import replace
@@ -22,6 +24,9 @@ FORCED = "trimtab.dev/forced"
 
 CANARY = "canary"
 """The tag of a revision that is held back."""
+_LOOK = 0.5
+_GOING = 120
+"""Looks at an object that is being deleted, a minute of them: an undone SinkBinding takes seconds."""
 
 
 def desired(rendering: Rendering, live: Manifest | None, *, forced: str = "", hold: bool = False) -> Rendered:
@@ -86,9 +91,39 @@ def _template_notes(live: Manifest | None) -> dict[str, str]:
     return dict((template.get("metadata") or {}).get("annotations") or {})
 
 
-def applied(api: Api, objects: list[Manifest], *, force: bool) -> dict[str, Manifest]:
-    """Apply in order; give the objects by kind as the cluster has them. Errors: FieldConflict, Refused, Forbidden."""
-    return {item["kind"]: api.apply(item, force=force) for item in objects}
+def applied(
+    api: Api, objects: list[Manifest], *, force: bool, sleep: Callable[[float], None] = time.sleep
+) -> dict[str, Manifest]:
+    """Apply in order; give the objects by kind as the cluster has them.
+
+    Errors: FieldConflict, Refused, Forbidden; Conflict for an object that is being deleted and does not go.
+    """
+    return {item["kind"]: _applied(api, item, force=force, sleep=sleep) for item in objects}
+
+
+def _applied(api: Api, item: Manifest, *, force: bool, sleep: Callable[[float], None]) -> Manifest:
+    """Apply one object. One that is on its way out takes changes and is gone with them: it is waited for, then made anew."""
+    live = api.apply(item, force=force)
+    for _ in range(_GOING):
+        if not is_going(live):
+            return live
+        _let_go(api, live)
+        kind, name = kind_of(item), item["metadata"]["name"]
+        there = api.find(kind, name)
+        if there is None or not is_going(there):
+            live = api.apply(item, force=force)
+        else:
+            sleep(_LOOK)
+    holds = ", ".join(live["metadata"].get("finalizers") or []) or "what depends on it"
+    raise Conflict(
+        f"{kind.name} {name} has been going since {live['metadata']['deletionTimestamp']} and does not go, held by {holds}; "
+        f"see `kubectl describe {kind.name.lower()} {name}`, and deploy again when it is gone"
+    )
+
+
+def is_going(item: Manifest) -> bool:
+    """Tell whether an object was deleted and is kept by somebody's finalizer for a while."""
+    return "deletionTimestamp" in item["metadata"]
 
 
 def owned(api: Api, name: str, project: str | None = None) -> list[Manifest]:
@@ -108,14 +143,14 @@ def prune(api: Api, items: list[Manifest]) -> None:
     for item in items:
         with contextlib.suppress(Conflict):  # it is another one by now
             api.delete(kind_of(item), item["metadata"]["name"], uid=item["metadata"].get("uid", ""))
-        if kind_of(item) == SINK_BINDING and item["spec"]["subject"]["kind"] == "Job":
-            _let_go(api, item["metadata"]["name"])
+        _let_go(api, item)
 
 
-def _let_go(api: Api, name: str) -> None:
+def _let_go(api: Api, item: Manifest) -> None:
     """Have a SinkBinding of jobs go at once: Knative would wait until it can change finished jobs, which nobody can."""
-    with contextlib.suppress(TargetError):
-        api.change(SINK_BINDING, name, {"metadata": {"finalizers": None}})
+    if kind_of(item) == SINK_BINDING and item["spec"]["subject"]["kind"] == "Job":
+        with contextlib.suppress(TargetError):
+            api.change(SINK_BINDING, item["metadata"]["name"], {"metadata": {"finalizers": None}})
 
 
 def remove(api: Api, name: str) -> None:

@@ -30,6 +30,7 @@ from trimtab.deploy.knative.client.kinds import (
     REVISION,
     SERVICE,
     TRIGGER,
+    Kind,
     kind_of,
 )
 from trimtab.deploy.knative.commit import commit_of
@@ -112,8 +113,8 @@ class KnativeTarget(Target):
         facts, wanted = self._checked(rendering, forced=forced)
         stages.finish("preflight", f"{facts.kubernetes}, Knative {facts.knative or 'of unknown version'}")
         kind, at = (CONFIG_MAP, record.name_of(name)) if function.spec.kind == "job" else (SERVICE, name)
-        before = api.find(kind, at)
-        live = place.applied(api, wanted.objects, force=how.force_conflicts)
+        before = self._there(api, kind, at)
+        live = place.applied(api, wanted.objects, force=how.force_conflicts, sleep=self._sleep)
         stale = place.stale(place.owned(api, name, function.metadata.project), wanted.objects)
         place.prune(api, stale)
         stages.finish("apply", f"{len(wanted.objects)} objects" + (f", {len(stale)} pruned" if stale else ""))
@@ -177,12 +178,18 @@ class KnativeTarget(Target):
         rendering = replace(placed(api, rendering, facts.groups), job_sink=True)  # the table says where there is none
         if rendering.function.spec.kind != "job" and SERVICE.api in facts.groups:
             with contextlib.suppress(Forbidden):  # the table says it, with the role that is needed
-                live = api.find(SERVICE, rendering.name)
+                live = self._there(api, SERVICE, rendering.name)
         wanted = place.desired(rendering, live, forced=forced, hold=self.options.hold)
         force = self.options.force_conflicts
         facts = gather(api, facts, wanted.objects, force_conflicts=force, dry_run=dry_run)
         jobs = any(item["kind"] == "JobSink" for item in wanted.objects)
         return check(facts, wanted.objects, jobs), facts, wanted
+
+    @staticmethod
+    def _there(api: Api, kind: Kind, name: str) -> Manifest | None:
+        """Give an object that is there to stay; what is being deleted says nothing about what comes after it."""
+        found = api.find(kind, name)
+        return None if found is None or place.is_going(found) else found
 
     # Describing
 

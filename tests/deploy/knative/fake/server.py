@@ -196,7 +196,7 @@ class FakeCluster:
         dry, manager = query.get("dryRun") == "All", query.get("fieldManager", "unknown")
         if method == "DELETE":
             found = self.store.delete(key, (body.get("preconditions") or {}).get("uid", ""))
-            self._after("DELETED", key, found)
+            self._after("DELETED" if "deletionTimestamp" not in found["metadata"] else "WRITTEN", key, found)
             return JSONResponse({"status": "Success"})
         for rule in self.refuse:
             if refusal := rule(body):

@@ -6,7 +6,18 @@ from typing import Any
 
 from msgspec import Struct
 
-from trimtab.deploy.knative.client.kinds import BROKER, EVENT, JOB, MADE, POD, REVISION, SERVICE, Kind, kind_of
+from trimtab.deploy.knative.client.kinds import (
+    BROKER,
+    EVENT,
+    JOB,
+    MADE,
+    POD,
+    REVISION,
+    SERVICE,
+    SINK_BINDING,
+    Kind,
+    kind_of,
+)
 from trimtab.deploy.knative.manifests.abc import Manifest
 
 _FIELDS = {
@@ -81,9 +92,11 @@ def permissions(manifests: list[Manifest], present: set[str]) -> list[tuple[str,
     wanted += [("watch", kind, "") for kind in (SERVICE, REVISION, POD)] + [
         ("list", kind, "") for kind in (REVISION, POD)
     ]
-    wanted += [("list", EVENT, ""), ("get", POD, "log")]
+    wanted += [("list", EVENT, ""), ("get", POD, "log"), ("list", JOB, ""), ("delete", JOB, "")]
+    if SINK_BINDING.api in present:
+        wanted.append(("patch", SINK_BINDING, ""))  # its finalizer, when it goes
     if sinks(manifests):
         wanted.append(("get", BROKER, ""))
     if not any(kind_of(manifest) == SERVICE for manifest in manifests):
-        wanted += [(verb, JOB, "") for verb in ("create", "get", "list", "patch", "delete")]
+        wanted += [(verb, JOB, "") for verb in ("create", "get", "patch")]
     return list(dict.fromkeys(wanted))
