@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from tests.deploy.knative.fake.server import FakeCluster
 from tests.deploy.knative.fake.store import Key, Object
 from tests.deploy.knative.test_target import function
 
+from trimtab.deploy.knative.manifests.job import KEPT
+from trimtab.deploy.knative.runs import Runs
 from trimtab.deploy.knative.target import KnativeTarget
 from trimtab.errors import NotFound
 from trimtab.spec import Function, FunctionSpec, Metadata
@@ -123,6 +126,29 @@ def test_a_run_is_cancelled_and_stays_in_the_history(target: KnativeTarget, clus
     assert cluster.object("batch/v1", "jobs", name)["spec"]["suspend"] is True
     with pytest.raises(NotFound, match="no run 'nope'; `trimtab runs` lists them"):
         target.cancel("nope")
+
+
+def test_a_run_that_was_cancelled_is_kept_for_a_day_as_finished_ones_are(
+    target: KnativeTarget, cluster: FakeCluster, jobs: Jobs
+) -> None:
+    jobs.code = None
+    info = target.run(job(), {}, wait=False)
+    running = target.run(job(), {}, wait=False)
+    start = time.time()
+    assert Runs(target.api, lambda: start).cancel(info.id).finished == int(start)
+    assert {each.id for each in Runs(target.api, lambda: start + KEPT - 1).list()} == {info.id, running.id}
+    assert [each.id for each in Runs(target.api, lambda: start + KEPT + 2).list("train")] == [running.id]
+    assert cluster.names("batch/v1", "jobs") == [f"train-{running.id}"]
+
+
+def test_a_history_of_old_runs_is_shown_to_whoever_may_only_look(
+    target: KnativeTarget, cluster: FakeCluster, jobs: Jobs
+) -> None:
+    jobs.code = None
+    info = target.run(job(), {}, wait=False)
+    target.cancel(info.id)
+    cluster.forbidden.add(("delete", "jobs"))
+    assert Runs(target.api, lambda: time.time() + KEPT + 2).list() == []
 
 
 @pytest.mark.usefixtures("jobs")
