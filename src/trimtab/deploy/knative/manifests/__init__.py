@@ -37,5 +37,5 @@ def render(rendering: Rendering) -> Rendered:
             continue
         notes += events.notes(trigger)
         if not trigger.disabled:
-            objects.append(events.trigger(rendering, trigger))
+            objects.append(events.trigger(rendering, trigger, f"spec.triggers[{number}]"))
     return Rendered(objects=objects, notes=notes)

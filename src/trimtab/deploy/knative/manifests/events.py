@@ -12,13 +12,18 @@ from trimtab.errors import SpecError
 from trimtab.spec import EventTrigger, Sink
 from trimtab.spec.quantity import seconds
 from trimtab.spec.stream import masked
+from trimtab.triggers.filters import compile_filters
 
 EVENTING = "eventing.knative.dev/v1"
 JOB_SINK = "sinks.knative.dev/v1alpha1"
 
 
-def trigger(rendering: Rendering, wanted: EventTrigger) -> Manifest:
-    """Give the Trigger of one event trigger; its subscriber is the function, or the sink that starts the job."""
+def trigger(rendering: Rendering, wanted: EventTrigger, path: str) -> Manifest:
+    """Give the Trigger of one event trigger; its subscriber is the function, or the sink that starts the job.
+
+    Errors: SpecError below `path` for filters that Knative would take and never pass, or pass over without a word.
+    """
+    compile_filters(wanted.filters, path=f"{path}.filters")
     if rendering.function.spec.kind == "job":
         subscriber: dict[str, Any] = {"ref": {"apiVersion": JOB_SINK, "kind": "JobSink", "name": rendering.name}}
     else:
@@ -76,10 +81,21 @@ def _destination(sink: Sink) -> dict[str, Any]:
 
 
 def _filter(item: dict[str, Any]) -> dict[str, Any]:
-    """Write Knative's older `attributes` as the newer `exact`; the others are Knative's own already."""
-    if "attributes" not in item:
+    """Write a filter that is known to be right as every Knative takes it.
+
+    Several attributes in one `exact`, `prefix` or `suffix` must all fit, which older webhooks refuse to read; `attributes` is
+    their `exact` of long ago, where an empty text means any.
+    """
+    ((dialect, value),) = item.items()
+    if dialect in ("all", "any"):
+        return {dialect: [_filter(each) for each in value]}
+    if dialect == "not":
+        return {dialect: _filter(value)}
+    if dialect == "cesql":
         return item
-    parts = [
-        {"exact": {name: text}} if text else {"cesql": f"EXISTS {name}"} for name, text in item["attributes"].items()
-    ]
+    parts = [_leaf("exact" if dialect == "attributes" else dialect, name, text) for name, text in value.items()]
     return parts[0] if len(parts) == 1 else {"all": parts}
+
+
+def _leaf(dialect: str, name: str, text: str) -> dict[str, Any]:
+    return {dialect: {name: text}} if text else {"cesql": f"EXISTS {name}"}
