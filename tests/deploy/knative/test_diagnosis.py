@@ -123,7 +123,7 @@ def test_what_may_pass_is_said_and_the_deployment_goes_on(target: KnativeTarget,
     target.options = Options(timeout=0.5, say=said.append)
     with pytest.raises(DeployFailed, match="crashes at start"):
         target.deploy(function())
-    assert said[0].startswith("hello-00001: the container crashes at start (exit code 3)")
+    assert said[0].startswith("waiting: hello-00001: the container crashes at start (exit code 3)")
 
 
 def test_a_deployment_that_takes_too_long_says_what_to_do(target: KnativeTarget, knative: Knative) -> None:

@@ -36,6 +36,9 @@ _TAIL = 12
 """Lines of a log that a sentence shows: a short traceback."""
 _PATIENCE = 8.0
 """Seconds after which what may still pass is spoken of."""
+_NODE = 60.0
+"""Seconds for an autoscaler to say that it adds a node; where there is none nobody says anything."""
+_UNPLACED = "Unschedulable"
 _PLATFORM = re.compile(
     r"exec format error|no match(?:ing manifest)? for platform|does not match the (?:specified|host) platform"
 )
@@ -65,11 +68,12 @@ class Situation(Struct, kw_only=True):
 
 
 class Diagnosis(Struct, frozen=True, kw_only=True):
-    """What is wrong. `final`: waiting does not help."""
+    """What is wrong. `final`: waiting does not help; `growing`: the cluster itself is seeing to it."""
 
     reason: Reason
     text: str
     final: bool = True
+    growing: bool = False
 
 
 def diagnose(situation: Situation) -> Diagnosis | None:
@@ -222,16 +226,35 @@ def _quota_or_webhook(situation: Situation) -> Diagnosis | None:
 
 
 def _unschedulable(situation: Situation) -> Diagnosis | None:
+    """A pod that no node takes may yet be taken: an autoscaler looks every ten seconds, and says what it comes to."""
+    why, pod = _unplaced(situation)
+    if not why:
+        return None
+    grows = any(_events(situation, pod, reason) for reason in ("TriggeredScaleUp", "Nominated"))
+    full = next(iter(_events(situation, pod, "NotTriggerScaleUp")), "").partition(": ")[2]
+    text = f"{situation.name}: no node takes the pod: {why.rstrip('.')}; "
+    if grows:
+        return Diagnosis(reason="unschedulable", text=f"{text}the cluster is adding a node", final=False, growing=True)
+    if full:
+        text = f"{text}{_advice(why)}. The cluster's autoscaler adds none: {full}"
+        return Diagnosis(reason="unschedulable", text=text, final=situation.waited >= _PATIENCE)
+    if situation.waited < _NODE:
+        return Diagnosis(reason="unschedulable", text=text + _advice(why), final=False)
+    waited = f"after {situation.waited:.0f} s nothing says that a node is being added"
+    return Diagnosis(reason="unschedulable", text=f"{text}{_advice(why)}. Not waiting longer: {waited}")
+
+
+def _unplaced(situation: Situation) -> tuple[str, str]:
+    """Give why a pod has no node, and its name; the revision's word where no pod is seen yet."""
     for pod in situation.pods:
         scheduled = condition(pod, "PodScheduled")
-        if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
-            name = pod["metadata"]["name"]
-            grows = any(_events(situation, name, reason) for reason in ("TriggeredScaleUp", "Nominated"))
-            why = scheduled.get("message", "no node fits")
-            do = "the cluster is adding a node" if grows else _advice(why)
-            text = f"{situation.name}: no node takes the pod: {why.rstrip('.')}; {do}"
-            return Diagnosis(reason="unschedulable", text=text, final=not grows and situation.waited >= _PATIENCE)
-    return None
+        if scheduled.get("status") == "False" and scheduled.get("reason") == _UNPLACED:
+            return scheduled.get("message") or "no node fits", pod["metadata"]["name"]
+    resources = condition(situation.revision, "ResourcesAvailable")
+    placed = any(condition(pod, "PodScheduled").get("status") == "True" for pod in situation.pods)
+    if resources.get("reason") == _UNPLACED and not placed:
+        return resources.get("message") or "no node fits", ""
+    return "", ""
 
 
 def _advice(why: str) -> str:
@@ -274,6 +297,8 @@ def _ingress(situation: Situation) -> Diagnosis | None:
 
 def _failed(situation: Situation) -> Diagnosis | None:
     """Whatever else a condition calls final, in the most specific words there are."""
+    if condition(situation.revision, "ResourcesAvailable").get("reason") == _UNPLACED:
+        return None  # it passes when a node is there, and stands on for a while then
     for item, kinds in (
         (situation.revision, ("ContainerHealthy", "ResourcesAvailable", "Ready")),
         (situation.service, ("ConfigurationsReady", "RoutesReady", "Ready")),
@@ -285,8 +310,10 @@ def _failed(situation: Situation) -> Diagnosis | None:
                 return Diagnosis(reason="failed", text=text)
     wrapped = condition(situation.service, "ConfigurationsReady")
     if wrapped.get("status") == "False":
-        text = f"{situation.name}: {wrapped.get('message', wrapped.get('reason', 'failed'))}; `kubectl describe revision {situation.name}` has more"
-        return Diagnosis(reason="failed", text=text)
+        said = wrapped.get("message", wrapped.get("reason", "failed"))
+        text = f"{situation.name}: {said}; `kubectl describe revision {situation.name}` has more"
+        final = situation.waited >= _PATIENCE or "creation failed" in said  # else the revision's own word is on its way
+        return Diagnosis(reason="failed", text=text, final=final)
     return None
 
 

@@ -27,7 +27,10 @@ _WORDS: tuple[Reason, ...] = ("crash", "exits", "image-platform")
 
 
 class Waiter:
-    """Waits for one function. `clock` is passed in for tests; `say` gets what is wrong and may still pass."""
+    """Waits for one function. `say` gets what is wrong and may still pass.
+
+    `clock` and `pause`, which waits so long for news at most, are passed in where time is virtual.
+    """
 
     def __init__(
         self,
@@ -38,13 +41,15 @@ class Waiter:
         timeout: float,
         say: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], object] | None = None,
     ) -> None:
         self._api, self._stages, self._say, self._clock = api, stages, say, clock
         self._patience, self._timeout = patience, timeout
         self._bell = threading.Event()
+        self._pause = pause or self._bell.wait
         self._events: list[Manifest] = []
         self._logs: dict[str, str] = {}
-        self._looked = self._said = ""
+        self._said: tuple[str, bool] = ("", False)
 
     def wait(self, applied: Manifest) -> Manifest:
         """Block until the Service that was applied serves; give it. Errors: DeployFailed, NotFound when it is deleted."""
@@ -70,7 +75,7 @@ class Waiter:
                 if self._served(applied, situation):
                     return service
                 self._judge(situation)
-                self._bell.wait(_LOOK / 4)
+                self._pause(_LOOK / 4)
                 self._bell.clear()
 
     def _situation(
@@ -114,9 +119,9 @@ class Waiter:
                 situation.logs, situation.events = self._logs, _of(self._events, situation.name)
                 found = diagnose(situation) or found
             raise DeployFailed(found.text)
-        if found is not None and found.reason != self._said and self._say is not None:
-            self._said = found.reason
-            self._say(found.text)
+        if found is not None and self._say is not None and self._said != (found.reason, found.growing):
+            self._said = (found.reason, found.growing)
+            self._say(f"waiting: {found.text}")
         if situation.waited >= self._timeout:
             raise DeployFailed(_too_late(situation, found, self._timeout))
 
@@ -151,12 +156,13 @@ def _of(events: list[Manifest], revision: str) -> list[Manifest]:
 
 
 def _too_late(situation: Situation, found: Diagnosis | None, timeout: float) -> str:
+    more = "deploy again to go on waiting (--wait-timeout), it loses nothing"
     if found is not None:
-        return found.text
+        return f"{found.text}\nIt is not ready after {timeout:g} s; {more}"
     ready = condition(situation.service, "Ready")
     said = (
         f": {ready.get('reason')}: {ready.get('message', '')}"
         if ready.get("reason") not in (None, "RevisionMissing")
         else ""
     )
-    return f"{situation.name} is not ready after {timeout:g} s{said}; deploy again to go on waiting (--wait-timeout), it loses nothing"
+    return f"{situation.name} is not ready after {timeout:g} s{said}; {more}"

@@ -72,6 +72,8 @@ class FakeCluster:
         self.requests: list[tuple[str, str]] = []
         self.writes: list[tuple[str, str]] = []
         """Requests that changed something."""
+        self.watches = 0
+        """Watches that were opened: whoever opened one has seen what there was before."""
         self.url = ""
 
     # What tests do
@@ -156,6 +158,7 @@ class FakeCluster:
 
     async def _watch(self, request: Request, key: Key) -> AsyncIterator[bytes]:
         version = int(request.query_params.get("resourceVersion") or 0)
+        self.watches += 1
         while not await request.is_disconnected():
             if version < self.store.oldest:
                 gone = {"kind": "Status", "code": 410, "message": "too old resource version", "metadata": {}}
