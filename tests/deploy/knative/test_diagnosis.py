@@ -13,7 +13,8 @@ from tests.deploy.knative.fake.server import FakeCluster
 from tests.deploy.knative.fake.store import Object
 from tests.deploy.knative.test_target import function
 
-from trimtab.deploy.knative.diagnosis import Reason, Situation, diagnose
+from trimtab.deploy.knative.diagnosis import diagnose
+from trimtab.deploy.knative.situation import Reason, Situation
 from trimtab.deploy.knative.target import KnativeTarget, Options
 from trimtab.errors import DeployFailed
 

@@ -8,10 +8,10 @@ from msgspec import Struct
 
 from trimtab.deploy.abc import FunctionInfo, RevisionInfo, TriggerInfo
 from trimtab.deploy.knative.client.kinds import CONTAINER_SOURCE, CRON_JOB, DEPLOYMENT, PING_SOURCE, TRIGGER, kind_of
-from trimtab.deploy.knative.diagnosis import condition
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.manifests.names import TRIGGER as TRIGGER_LABEL
 from trimtab.deploy.knative.record import Record
+from trimtab.deploy.knative.situation import condition
 from trimtab.deploy.knative.times import seconds_of
 from trimtab.spec import CronTrigger, EventTrigger, Scale
 from trimtab.spec.plain import plain

@@ -8,30 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
-
-from msgspec import Struct
+from typing import Any
 
 from trimtab.deploy.knative.manifests.abc import Manifest
-from trimtab.deploy.knative.manifests.container import MAIN
+from trimtab.deploy.knative.situation import Diagnosis, Situation, condition, crashed, main_status
 
-Reason = Literal[
-    "image-not-found",
-    "image-denied",
-    "image-platform",
-    "registry-unreachable",
-    "config-missing",
-    "out-of-memory",
-    "exits",
-    "crash",
-    "unschedulable",
-    "quota",
-    "webhook",
-    "not-ready",
-    "name-taken",
-    "ingress",
-    "failed",
-]
 _TAIL = 12
 """Lines of a log that a sentence shows: a short traceback."""
 _PATIENCE = 8.0
@@ -47,59 +28,12 @@ _MISSING = re.compile(r"not found|manifest unknown|name unknown|\b404\b|does not
 _ADMISSION = re.compile(r'admission webhook "(?P<name>[^"]+)" denied the request: (?P<why>.*)', re.DOTALL)
 
 
-class Situation(Struct, kw_only=True):
-    """What is known of one revision that is waited for. Objects are as the API gives them."""
-
-    service: Manifest
-    revision: Manifest | None = None
-    pods: list[Manifest] = []
-    events: list[Manifest] = []
-    logs: dict[str, str] = {}
-    """Pods' last log lines, where they were asked for."""
-    waited: float = 0.0
-    """Seconds since the objects were applied."""
-    patience: float = 60.0
-    """Seconds that a replica may take to become ready (`spec.timeouts.start`)."""
-
-    @property
-    def name(self) -> str:
-        """The revision's name, or the function's while there is none."""
-        return str((self.revision or self.service)["metadata"]["name"])
-
-
-class Diagnosis(Struct, frozen=True, kw_only=True):
-    """What is wrong. `final`: waiting does not help; `growing`: the cluster itself is seeing to it."""
-
-    reason: Reason
-    text: str
-    final: bool = True
-    growing: bool = False
-
-
 def diagnose(situation: Situation) -> Diagnosis | None:
     """Give the first thing that is known to be wrong; None while nothing is."""
     for rule in _RULES:
         if found := rule(situation):
             return found
     return None
-
-
-def condition(item: Manifest | None, kind: str) -> dict[str, Any]:
-    """Give one of an object's conditions; empty where it has none of that kind."""
-    conditions = ((item or {}).get("status") or {}).get("conditions") or []
-    return next((each for each in conditions if each.get("type") == kind), {})
-
-
-def main_status(pod: Manifest) -> dict[str, Any]:
-    """Give the state of the container that holds the function's code; empty while there is none."""
-    statuses = (pod.get("status") or {}).get("containerStatuses") or []
-    return next((each for each in statuses if each.get("name") == MAIN), {})
-
-
-def crashed(pod: Manifest) -> dict[str, Any]:
-    """Give how the function's container ended last; empty where it has not."""
-    status = main_status(pod)
-    return (status.get("state") or {}).get("terminated") or (status.get("lastState") or {}).get("terminated") or {}
 
 
 # Rules, in the order in which they are asked

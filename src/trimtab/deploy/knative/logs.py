@@ -12,9 +12,9 @@ from typing import Any
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.http import Stop
 from trimtab.deploy.knative.client.kinds import POD
-from trimtab.deploy.knative.diagnosis import main_status
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.podlog import stamped
+from trimtab.deploy.knative.situation import main_status
 from trimtab.errors import TargetError
 
 _LOOK = 1.0

@@ -15,12 +15,13 @@ from trimtab.deploy.abc import RunInfo
 from trimtab.deploy.knative import logs
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.kinds import EVENT, JOB, POD
-from trimtab.deploy.knative.diagnosis import Situation, condition, diagnose, main_status
+from trimtab.deploy.knative.diagnosis import diagnose
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
 from trimtab.deploy.knative.manifests.container import MAIN
 from trimtab.deploy.knative.manifests.job import KEPT, PARAMETERS, RUN, job
 from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY
 from trimtab.deploy.knative.mirror import Mirror
+from trimtab.deploy.knative.situation import Situation, condition, main_status
 from trimtab.deploy.knative.times import seconds_of, text_of
 from trimtab.errors import NotFound, TargetError
 from trimtab.runtime.once import RESULT

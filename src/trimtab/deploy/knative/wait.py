@@ -10,12 +10,13 @@ from contextlib import ExitStack
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.kinds import EVENT, POD, REVISION, SERVICE
 from trimtab.deploy.knative.describe import OF_REVISION, OF_SERVICE, is_ready
-from trimtab.deploy.knative.diagnosis import Diagnosis, Reason, Situation, condition, crashed, diagnose
+from trimtab.deploy.knative.diagnosis import diagnose
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.manifests.names import SPEC_HASH
 from trimtab.deploy.knative.mirror import Mirror
 from trimtab.deploy.knative.place import FORCED
 from trimtab.deploy.knative.podlog import last_lines
+from trimtab.deploy.knative.situation import Diagnosis, Reason, Situation, condition, crashed
 from trimtab.deploy.stages import Stages
 from trimtab.errors import DeployFailed, TargetError
 
