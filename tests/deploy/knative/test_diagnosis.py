@@ -106,11 +106,14 @@ def test_a_deployment_ends_with_the_sentence(name: str, target: KnativeTarget, k
         assert words in text
 
 
-def test_the_old_revision_serves_on_when_the_new_one_fails(target: KnativeTarget, knative: Knative) -> None:
+def test_the_old_revision_serves_on_when_the_new_one_fails(
+    target: KnativeTarget, knative: Knative, cluster: FakeCluster
+) -> None:
     target.deploy(function())
     knative.outcome = replay(SITUATIONS["crash at start"])
     with pytest.raises(DeployFailed, match="hello-00002: the container crashes at start"):
         target.deploy(function("scale: {max: 2}"))
+    update(cluster, "revisions", "hello-00002", conditions=[{"type": "Ready", "status": "False"}])
     info = target.get("hello")
     assert {r.name: (r.state, r.percent) for r in info.revisions} == {
         "hello-00001": ("ready", 100),

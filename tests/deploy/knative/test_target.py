@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from tests.deploy.knative.conftest import IMAGE
-from tests.deploy.knative.fake.knative import Knative
+from tests.deploy.knative.fake.knative import Knative, healthy, update
 from tests.deploy.knative.fake.server import FakeCluster
 
 from trimtab.deploy.abc import Stage
@@ -111,6 +111,23 @@ def test_a_new_revision_takes_the_traffic_whatever_was_split_before(target: Knat
     target.rollback("hello")
     target.deploy(edited(3))
     assert {r.name: r.percent for r in target.get("hello").revisions}["hello-00003"] == 100
+
+
+def test_a_revision_that_is_still_starting_has_not_failed_and_is_nothing_to_roll_back_to(
+    target: KnativeTarget, knative: Knative
+) -> None:
+    def starting(cluster: FakeCluster, _: object, revision: str) -> None:
+        update(cluster, "revisions", revision, conditions=[{"type": "Ready", "status": "Unknown"}])
+
+    knative.outcome = starting
+    target.options = Options(wait=False)
+    target.deploy(edited(1))
+    assert [(r.name, r.state) for r in target.get("hello").revisions] == [("hello-00001", "starting")]
+    knative.outcome = healthy
+    target.deploy(edited(2))
+    assert [(r.name, r.state) for r in target.get("hello").revisions][1] == ("hello-00002", "ready")
+    with pytest.raises(Conflict, match="'hello' has no ready revision before 'hello-00002' to roll back to"):
+        target.rollback("hello")
 
 
 def test_rollback_goes_to_the_ready_revision_before(target: KnativeTarget) -> None:

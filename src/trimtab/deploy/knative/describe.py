@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -69,17 +69,22 @@ def _age(revision: Manifest) -> tuple[int, str]:
 def _revision(item: Manifest, status: dict[str, Any], running: list[Manifest]) -> RevisionInfo:
     name = item["metadata"]["name"]
     traffic = [each for each in status.get("traffic") or [] if each.get("revisionName") == name]
-    ready = condition(item, "Ready").get("status")
-    routed = (item["metadata"].get("labels") or {}).get("serving.knative.dev/routingState")
-    state = "retired" if ready == "True" and routed == "reserve" and not traffic else "ready"
     return RevisionInfo(
         name=name,
         created=seconds_of(item["metadata"].get("creationTimestamp")) or 0.0,
-        state="failed" if ready != "True" else state,  # type: ignore[arg-type]
+        state=_state(item, routed=bool(traffic)),
         percent=sum(int(each.get("percent") or 0) for each in traffic),
         urls={each["tag"]: with_slash(each.get("url", "")) for each in traffic if each.get("tag")},
         replicas=sum((pod["metadata"].get("labels") or {}).get(OF_REVISION) == name for pod in running),
     )
+
+
+def _state(item: Manifest, *, routed: bool) -> Literal["starting", "ready", "failed", "retired"]:
+    ready = condition(item, "Ready").get("status", "Unknown")
+    if ready != "True":
+        return "failed" if ready == "False" else "starting"
+    labels = item["metadata"].get("labels") or {}
+    return "retired" if labels.get("serving.knative.dev/routingState") == "reserve" and not routed else "ready"
 
 
 def _error(service: Manifest | None) -> str | None:
