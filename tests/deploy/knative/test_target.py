@@ -217,38 +217,6 @@ def test_a_target_of_another_namespace_puts_objects_there(kubeconfig: Path, clus
     assert shop.get("hello").target == "shop"
 
 
-def test_logs_of_all_pods_come_merged_and_with_what_was_before_a_restart(
-    target: KnativeTarget, cluster: FakeCluster
-) -> None:
-    from tests.deploy.knative.fake.knative import pod
-
-    target.deploy(function())
-    restarted = [{"name": "user-container", "restartCount": 1, "state": {"running": {}}}]
-    second = pod(cluster, "hello-00001", 2, containerStatuses=restarted)
-    cluster.logs[second] = [("2026-01-01T00:00:03.5", "c")]
-    cluster.previous[second] = [("2026-01-01T00:00:00.0", "a")]
-    cluster.logs["hello-00001-deployment-1"] = [("2026-01-01T00:00:02.0", "b")]
-    assert list(target.logs("hello")) == ["a", "b", "c"]
-    assert list(target.logs("hello", tail=2)) == ["b", "c"]
-    with pytest.raises(SpecError, match="revision: found 'x', allowed: one of hello-00001"):
-        target.logs("hello", revision="x")
-
-
-def test_following_goes_on_across_restarts_and_new_pods(target: KnativeTarget, cluster: FakeCluster) -> None:
-    from tests.deploy.knative.fake.knative import pod
-
-    target.deploy(function())
-    first = "hello-00001-deployment-1"
-    lines = iter(target.logs("hello", follow=True))
-    assert next(lines) == "hello from hello-00001"
-    cluster.logs[first].append(("2026-01-01T00:00:05.1", "after a restart"))
-    assert next(lines) == "after a restart"
-    second = pod(cluster, "hello-00001", 2)
-    cluster.logs[second] = [("2026-01-01T00:00:06.0", "from a new pod")]
-    assert next(lines) == "from a new pod"
-    lines.close()  # type: ignore[attr-defined]
-
-
 def environ(cluster: FakeCluster, name: str = "hello") -> dict[str, str]:
     template = cluster.object(SERVING, "services", name)["spec"]["template"]
     return {each["name"]: each.get("value", "") for each in template["spec"]["containers"][0]["env"]}

@@ -63,10 +63,16 @@ def condition(item: Manifest | None, kind: str) -> dict[str, Any]:
     return next((each for each in conditions if each.get("type") == kind), {})
 
 
+def container_of(pod: Manifest) -> str:
+    """Name the container of a pod that is ours: the function's, or the one that consumes a stream or posts a tick."""
+    names = [each["name"] for each in (pod.get("spec") or {}).get("containers") or []]
+    return MAIN if MAIN in names or not names else str(names[0])
+
+
 def main_status(pod: Manifest) -> dict[str, Any]:
-    """Give the state of the container that holds the function's code; empty while there is none."""
-    statuses = (pod.get("status") or {}).get("containerStatuses") or []
-    return next((each for each in statuses if each.get("name") == MAIN), {})
+    """Give the state of the container that is ours; empty while there is none."""
+    statuses, name = (pod.get("status") or {}).get("containerStatuses") or [], container_of(pod)
+    return next((each for each in statuses if each.get("name") == name), {})
 
 
 def crashed(pod: Manifest) -> dict[str, Any]:

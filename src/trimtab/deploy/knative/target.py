@@ -303,9 +303,9 @@ class KnativeTarget(Target):
     def logs(
         self, name: str, *, follow: bool = False, tail: int | None = None, revision: str | None = None
     ) -> Iterator[str]:
-        """See Target. Lines of all pods, merged by their time."""
+        """See Target. Lines of all pods, merged by their time; with `revision` of its own, without it also of what calls it."""
         info = self.get(name)
-        labels = {OF_SERVICE: name} if info.revisions else {MANAGED_BY: FIELD_MANAGER, FUNCTION: name}
+        labels = {MANAGED_BY: FIELD_MANAGER, FUNCTION: name}
         if revision is not None:
             if revision not in {known.name for known in info.revisions}:
                 raise SpecError("revision", revision, f"one of {', '.join(known.name for known in info.revisions)}")

@@ -72,6 +72,8 @@ class FakeCluster:
         self.requests: list[tuple[str, str]] = []
         self.writes: list[tuple[str, str]] = []
         """Requests that changed something."""
+        self.containers_asked: list[tuple[str, str]] = []
+        """Pods and containers whose logs were asked for."""
         self.watches = 0
         """Watches that were opened: whoever opened one has seen what there was before."""
         self.url = ""
@@ -171,8 +173,11 @@ class FakeCluster:
             await asyncio.sleep(0.01)
 
     def _log(self, request: Request, key: Key) -> Response:
-        self.store.get(key)
-        query = request.query_params
+        found, query = self.store.get(key), request.query_params
+        self.containers_asked.append((key.name, query.get("container", "")))
+        names = [each["name"] for each in (found.get("spec") or {}).get("containers", [])]
+        if names and query.get("container") not in names:
+            raise Refusal(400, "BadRequest", f"container {query.get('container')} is not valid for pod {key.name}")
         lines = (self.previous if query.get("previous") else self.logs).get(key.name)
         if lines is None:
             raise Refusal(400, "BadRequest", f'container in pod "{key.name}" is waiting to start')
