@@ -44,6 +44,8 @@ def models() -> dict[tuple[str, str], Any]:
         from cloudcoil.models.knative_serving.serving import v1 as serving
         from cloudcoil.models.kubernetes.apps import v1 as apps
         from cloudcoil.models.kubernetes.batch import v1 as batch
+        from cloudcoil.models.kubernetes.core import v1 as core
+        from cloudcoil.models.kubernetes.rbac import v1 as rbac
     return {
         ("serving.knative.dev/v1", "Service"): serving.Service,
         ("eventing.knative.dev/v1", "Trigger"): eventing.Trigger,
@@ -54,6 +56,9 @@ def models() -> dict[tuple[str, str], Any]:
         ("apps/v1", "Deployment"): apps.Deployment,
         ("batch/v1", "CronJob"): batch.CronJob,
         ("batch/v1", "Job"): batch.Job,
+        ("v1", "ServiceAccount"): core.ServiceAccount,
+        ("rbac.authorization.k8s.io/v1", "Role"): rbac.Role,
+        ("rbac.authorization.k8s.io/v1", "RoleBinding"): rbac.RoleBinding,
     }
 
 
@@ -66,20 +71,26 @@ def check_schema(known: dict[tuple[str, str], Any], manifest: Any) -> None:
     assert model.model_dump(mode="json", by_alias=True, exclude_unset=True) == manifest
 
 
-@pytest.mark.parametrize("name", SPECS)
-def test_a_function_is_rendered_as_reviewed(name: str) -> None:
-    found = rendered(name)
+CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in SPECS}
+CASES["job-without-jobsink"] = ("job", {"job_sink": False})
+"""Golden files: the function, and what its cluster has."""
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_function_is_rendered_as_reviewed(case: str) -> None:
+    name, more = CASES[case]
+    found = rendered(name, **more)
     text = "".join(f"# {note}\n" for note in found.notes) + "---\n".join(map(to_yaml, found.objects))
-    path = GOLDEN / f"{name}.yaml"
+    path = GOLDEN / f"{case}.yaml"
     if os.environ.get("TRIMTAB_UPDATE_GOLDEN") == "1":
         path.write_text(text, "utf-8")
     assert text == path.read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", SPECS)
-def test_every_object_fits_the_published_schema_and_has_no_field_that_is_not_in_it(name: str) -> None:
-    known = models()
-    for manifest in rendered(name).objects:
+@pytest.mark.parametrize("case", CASES)
+def test_every_object_fits_the_published_schema_and_has_no_field_that_is_not_in_it(case: str) -> None:
+    known, (name, more) = models(), CASES[case]
+    for manifest in rendered(name, **more).objects:
         check_schema(known, manifest)
 
 
@@ -104,9 +115,10 @@ def test_a_run_fits_the_published_schema() -> None:
     assert values["TRIMTAB_RUN"] == "abc123"
 
 
-@pytest.mark.parametrize("name", SPECS)
-def test_every_container_meets_the_restricted_pod_security_standard(name: str) -> None:
-    for container in containers(rendered(name).objects):
+@pytest.mark.parametrize("case", CASES)
+def test_every_container_meets_the_restricted_pod_security_standard(case: str) -> None:
+    name, more = CASES[case]
+    for container in containers(rendered(name, **more).objects):
         rights = container["securityContext"]
         assert rights["runAsNonRoot"] is True
         assert rights["allowPrivilegeEscalation"] is False
@@ -130,9 +142,16 @@ def test_the_same_function_gives_the_same_objects_wherever_its_code_lies() -> No
     ] * 2
 
 
-def test_a_cluster_without_job_sinks_gets_none() -> None:
-    kinds = [manifest["kind"] for manifest in rendered("job", job_sink=False).objects]
-    assert "JobSink" not in kinds
+def test_where_there_is_no_jobsink_a_service_that_may_only_create_jobs_starts_them() -> None:
+    objects = {manifest["kind"]: manifest for manifest in rendered("job", job_sink=False).objects}
+    assert "JobSink" not in objects
+    assert objects["Role"]["rules"] == [{"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]}]
+    assert objects["RoleBinding"]["subjects"] == [
+        {"kind": "ServiceAccount", "name": "train-starter", "namespace": "shop"}
+    ]
+    assert objects["Service"]["spec"]["template"]["spec"]["serviceAccountName"] == "train-starter"
+    assert objects["Service"]["metadata"]["labels"]["networking.knative.dev/visibility"] == "cluster-local"
+    assert objects["Trigger"]["spec"]["subscriber"]["ref"]["name"] == "train-starter"
 
 
 @pytest.mark.parametrize(

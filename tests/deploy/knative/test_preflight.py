@@ -89,8 +89,18 @@ def test_no_eventing_where_a_trigger_needs_it(target: KnativeTarget, cluster: Fa
 
 def test_no_jobsink_where_an_event_starts_a_job(target: KnativeTarget, cluster: FakeCluster) -> None:
     cluster.groups.remove("sinks.knative.dev/v1alpha1")
-    row = failed(target, function("kind: job, triggers: [{kind: event, name: a}]"))["jobsink"]
-    assert "install Knative Eventing 1.15 or newer" in row.fix
+    rows = {row.name: row for row in target.preflight(function("kind: job, triggers: [{kind: event, name: a}]"))}
+    assert all(row.ok for row in rows.values())
+    assert rows["jobsink"].found == "not there; a Service of ours, which may create jobs, starts them"
+    cluster.forbidden.add(("create", "rolebindings"))
+    found = failed(target, function("kind: job, triggers: [{kind: event, name: a}]"))["permission"]
+    assert found.found == "no create on rolebindings.rbac.authorization.k8s.io"
+
+
+def test_whoever_may_not_see_roles_needs_none_where_none_is_made(target: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.forbidden |= {(verb, kind) for verb in ("list", "delete") for kind in ("roles", "rolebindings")}
+    assert all(row.ok for row in target.preflight(function("kind: job, triggers: [{kind: event, name: a}]")))
+    target.diff(function())
 
 
 def test_a_knative_that_is_too_old(target: KnativeTarget, cluster: FakeCluster) -> None:

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from trimtab.deploy.knative import record
 from trimtab.deploy.knative.client.api import Api
-from trimtab.deploy.knative.client.kinds import CONFIG_MAP, MADE, SERVICE, SINK_BINDING, kind_of
+from trimtab.deploy.knative.client.failures import Forbidden
+from trimtab.deploy.knative.client.kinds import CONFIG_MAP, MADE, RARE, SERVICE, SINK_BINDING, kind_of
 from trimtab.deploy.knative.manifests import Rendered, Rendering, render
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.manifests.container import BOUND
@@ -129,7 +130,11 @@ def is_going(item: Manifest) -> bool:
 def owned(api: Api, name: str, project: str | None = None) -> list[Manifest]:
     """Give all objects of ours that belong to a function."""
     labels = {MANAGED_BY: FIELD_MANAGER, FUNCTION: name, **({PROJECT: project} if project else {})}
-    return [item for kind in MADE for item in api.all(kind, labels) if _ours(item)]
+    found = [item for kind in MADE for item in api.all(kind, labels)]
+    for kind in RARE:
+        with contextlib.suppress(Forbidden):
+            found += api.all(kind, labels)
+    return [item for item in found if _ours(item)]
 
 
 def stale(there: list[Manifest], objects: list[Manifest]) -> list[Manifest]:

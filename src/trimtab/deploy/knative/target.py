@@ -43,6 +43,7 @@ from trimtab.deploy.knative.manifests.service import traffic_target
 from trimtab.deploy.knative.preflight.checks import check
 from trimtab.deploy.knative.preflight.facts import Check, Facts
 from trimtab.deploy.knative.preflight.gather import gather, reach
+from trimtab.deploy.knative.preflight.needs import is_function
 from trimtab.deploy.knative.prometheus import scrape
 from trimtab.deploy.knative.runs import Runs
 from trimtab.deploy.knative.surroundings import address_of, placed
@@ -119,11 +120,11 @@ class KnativeTarget(Target):
         place.prune(api, stale)
         stages.finish("apply", f"{len(wanted.objects)} objects" + (f", {len(stale)} pruned" if stale else ""))
         service = live.get("Service")
-        if service is None:
-            return deployed_job(name, live["ConfigMap"], before, stages, wanted)
-        if how.wait:
+        if service is not None and how.wait:
             patience = seconds(function.spec.timeouts.start)
             service = Waiter(api, stages, patience=patience, timeout=how.timeout, say=how.say).wait(service)
+        if service is None or function.spec.kind == "job":
+            return deployed_job(name, live["ConfigMap"], before, stages, wanted)
         return deployed(name, service, before, stages, wanted)
 
     def preflight(self, function: Function | None = None, *, image: str = "") -> list[Check]:
@@ -175,15 +176,14 @@ class KnativeTarget(Target):
     ) -> tuple[list[Check], Facts, Rendered]:
         api, live = self._within(rendering.function), None
         facts = reach(api)
-        rendering = replace(placed(api, rendering, facts.groups), job_sink=True)  # the table says where there is none
+        rendering = placed(api, rendering, facts.groups)
         if rendering.function.spec.kind != "job" and SERVICE.api in facts.groups:
             with contextlib.suppress(Forbidden):  # the table says it, with the role that is needed
                 live = self._there(api, SERVICE, rendering.name)
         wanted = place.desired(rendering, live, forced=forced, hold=self.options.hold)
         force = self.options.force_conflicts
         facts = gather(api, facts, wanted.objects, force_conflicts=force, dry_run=dry_run)
-        jobs = any(item["kind"] == "JobSink" for item in wanted.objects)
-        return check(facts, wanted.objects, jobs), facts, wanted
+        return check(facts, wanted.objects), facts, wanted
 
     @staticmethod
     def _there(api: Api, kind: Kind, name: str) -> Manifest | None:
@@ -210,7 +210,8 @@ class KnativeTarget(Target):
         for item in self.api.all(CONFIG_MAP, labels):
             objects_of(found, item).record = record.read(item)
         for item in self.api.all(SERVICE, labels):
-            objects_of(found, item).service = item
+            if is_function(item):
+                objects_of(found, item).service = item
         for kind in (PING_SOURCE, CRON_JOB, TRIGGER, CONTAINER_SOURCE, DEPLOYMENT):
             for item in self.api.all(kind, labels):
                 objects_of(found, item).triggers.append(item)

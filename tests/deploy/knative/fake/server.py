@@ -29,6 +29,7 @@ GROUPS = [
     "sinks.knative.dev/v1alpha1",
     "batch/v1",
     "apps/v1",
+    "rbac.authorization.k8s.io/v1",
     "authorization.k8s.io/v1",
 ]
 _PATH = re.compile(
@@ -244,13 +245,21 @@ def _selected(item: Object, query: Any) -> bool:
 
 
 class Running:
-    """Serves a fake cluster from a thread."""
+    """Serves a fake cluster from a thread; with a certificate and its key, by https."""
 
-    def __init__(self, cluster: FakeCluster) -> None:
+    def __init__(self, cluster: FakeCluster, certificate: str | None = None, key: str | None = None) -> None:
         app = Starlette(
             routes=[Route("/{path:path}", cluster.answer, methods=["GET", "POST", "PATCH", "DELETE", "PUT"])]
         )
-        config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            app,
+            port=0,
+            log_level="critical",
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
+        )
         self.server = uvicorn.Server(config)
         self.cluster = cluster
         self.thread = threading.Thread(target=self.server.run, daemon=True)
@@ -262,7 +271,7 @@ class Running:
             assert time.monotonic() < deadline
             time.sleep(0.005)
         port = self.server.servers[0].sockets[0].getsockname()[1]
-        self.cluster.url = f"http://127.0.0.1:{port}"
+        self.cluster.url = f"{'https' if self.server.config.is_ssl else 'http'}://127.0.0.1:{port}"
         return self.cluster
 
     def __exit__(self, *_: object) -> None:

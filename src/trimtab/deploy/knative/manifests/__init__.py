@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trimtab.deploy.knative.manifests import cron, events, job, service, streams
+from trimtab.deploy.knative.manifests import cron, events, job, service, starter, streams
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendered, Rendering
 from trimtab.spec import CronTrigger, EventTrigger
 
@@ -22,8 +22,8 @@ def render(rendering: Rendering) -> Rendered:
         objects.append(events.sink_binding(rendering, spec.sink, "spec.sink"))
     if not is_job:
         objects.append(service.service(rendering))
-    elif rendering.job_sink and any(isinstance(trigger, EventTrigger) for trigger in spec.triggers):
-        objects.append(job.job_sink(rendering))
+    elif any(isinstance(trigger, EventTrigger) for trigger in spec.triggers):
+        objects += [job.job_sink(rendering)] if rendering.job_sink else starter.starter(rendering)
     for number, trigger in enumerate(spec.triggers):
         if isinstance(trigger, CronTrigger):
             notes += cron.notes(trigger, job=is_job)

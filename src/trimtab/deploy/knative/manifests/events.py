@@ -6,8 +6,9 @@ from typing import Any
 
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
 from trimtab.deploy.knative.manifests.delivery import delivery
-from trimtab.deploy.knative.manifests.names import child, made
+from trimtab.deploy.knative.manifests.names import JOB_SINK, child, made
 from trimtab.deploy.knative.manifests.service import SERVING
+from trimtab.deploy.knative.manifests.starter import starter_name
 from trimtab.errors import SpecError
 from trimtab.spec import EventTrigger, Sink
 from trimtab.spec.quantity import seconds
@@ -15,7 +16,6 @@ from trimtab.spec.stream import masked
 from trimtab.triggers.filters import compile_filters
 
 EVENTING = "eventing.knative.dev/v1"
-JOB_SINK = "sinks.knative.dev/v1alpha1"
 
 
 def trigger(rendering: Rendering, wanted: EventTrigger, path: str) -> Manifest:
@@ -24,18 +24,23 @@ def trigger(rendering: Rendering, wanted: EventTrigger, path: str) -> Manifest:
     Errors: SpecError below `path` for filters that Knative would take and never pass, or pass over without a word.
     """
     compile_filters(wanted.filters, path=f"{path}.filters")
-    if rendering.function.spec.kind == "job":
-        subscriber: dict[str, Any] = {"ref": {"apiVersion": JOB_SINK, "kind": "JobSink", "name": rendering.name}}
-    else:
-        subscriber = {"ref": reference(rendering)}
-        if wanted.path != "/":
-            subscriber["uri"] = wanted.path
+    subscriber: dict[str, Any] = {"ref": _subscriber(rendering)}
+    if wanted.path != "/" and rendering.function.spec.kind != "job":
+        subscriber["uri"] = wanted.path
     spec: dict[str, Any] = {"broker": wanted.broker, "subscriber": subscriber, "delivery": delivery(wanted.retry)}
     if wanted.filters:
         spec["filters"] = [_filter(each) for each in wanted.filters]
     # A Trigger's broker cannot be changed: with another one it is another object.
     name = child(rendering.name, wanted.name, *([] if wanted.broker == "default" else [wanted.broker]))
     return made(rendering, EVENTING, "Trigger", name, spec, trigger=wanted.name)
+
+
+def _subscriber(rendering: Rendering) -> dict[str, str]:
+    if rendering.function.spec.kind != "job":
+        return reference(rendering)
+    if rendering.job_sink:
+        return {"apiVersion": JOB_SINK, "kind": "JobSink", "name": rendering.name}
+    return {"apiVersion": SERVING, "kind": "Service", "name": starter_name(rendering)}
 
 
 def sink_binding(rendering: Rendering, sink: Sink, path: str) -> Manifest:

@@ -12,6 +12,7 @@ from trimtab.deploy.knative.client.kinds import (
     JOB,
     MADE,
     POD,
+    RARE,
     REVISION,
     SERVICE,
     SINK_BINDING,
@@ -19,6 +20,7 @@ from trimtab.deploy.knative.client.kinds import (
     kind_of,
 )
 from trimtab.deploy.knative.manifests.abc import Manifest
+from trimtab.deploy.knative.manifests.names import FUNCTION
 
 _FIELDS = {
     "nodeSelector": "kubernetes.podspec-nodeselector",
@@ -83,12 +85,18 @@ def sinks(manifests: list[Manifest]) -> set[str]:
     return {ref["name"] for ref in refs if ref.get("kind") == "Broker"}
 
 
+def is_function(manifest: Manifest) -> bool:
+    """Tell a function's Service from one that starts its jobs."""
+    return kind_of(manifest) == SERVICE and manifest["metadata"]["labels"][FUNCTION] == manifest["metadata"]["name"]
+
+
 def permissions(manifests: list[Manifest], present: set[str]) -> list[tuple[str, Kind, str]]:
     """Give (verb, kind, subresource) of all that deploying, describing, pruning and deleting the function asks for."""
     wanted = [(verb, kind, "") for kind in kinds(manifests) for verb in ("get", "create", "patch")]
     wanted += [
         (verb, kind, "") for kind in MADE if kind.api in present or not kind.group for verb in ("list", "delete")
     ]
+    wanted += [(verb, kind, "") for kind in kinds(manifests) if kind in RARE for verb in ("list", "delete")]
     wanted += [("watch", kind, "") for kind in (SERVICE, REVISION, POD)] + [
         ("list", kind, "") for kind in (REVISION, POD)
     ]
@@ -97,6 +105,6 @@ def permissions(manifests: list[Manifest], present: set[str]) -> list[tuple[str,
         wanted.append(("patch", SINK_BINDING, ""))  # its finalizer, when it goes
     if sinks(manifests):
         wanted.append(("get", BROKER, ""))
-    if not any(kind_of(manifest) == SERVICE for manifest in manifests):
+    if not any(is_function(manifest) for manifest in manifests):
         wanted += [(verb, JOB, "") for verb in ("create", "get", "patch")]
     return list(dict.fromkeys(wanted))
