@@ -24,7 +24,7 @@ POD = "hello-00002-deployment-abc"
 
 def situation(data: dict[str, Any]) -> Situation:
     container = {"image": "registry.example.com/hello@sha256:ab", "resources": {"limits": {"memory": "64Mi"}}}
-    spec = {"containers": [container]}
+    spec = {"containers": [container], "imagePullSecrets": [{"name": each} for each in data.get("pull_secrets", [])]}
     names = {"pod": POD, "replicaset": "hello-00002-deployment-5b"}
     return Situation(
         service={
@@ -71,6 +71,12 @@ def test_nothing_known_is_nothing_wrong() -> None:
     assert diagnose(Situation(service={"metadata": {"name": "x"}, "spec": {}})) is None
 
 
+def asked(data: dict[str, Any]) -> str:
+    """Give what of a function's description a situation depends on."""
+    secrets = ", ".join(data.get("pull_secrets", []))
+    return f"scheduling: {{imagePullSecrets: [{secrets}]}}"
+
+
 def replay(data: dict[str, Any]) -> Any:
     """Let the fake cluster's new revisions end as a situation says."""
 
@@ -99,7 +105,7 @@ def test_a_deployment_ends_with_the_sentence(name: str, target: KnativeTarget, k
     knative.outcome = replay(data)
     target.options = Options(timeout=20)
     with pytest.raises(DeployFailed) as caught:
-        target.deploy(function())
+        target.deploy(function(asked(data)))
     text = str(caught.value).replace(IMAGE, "registry.example.com/hello@sha256:ab")
     words = data["expect"][-1]
     if "(limit" not in words and "hello-00002" not in words:

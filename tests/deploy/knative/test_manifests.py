@@ -142,6 +142,30 @@ def test_the_same_function_gives_the_same_objects_wherever_its_code_lies() -> No
     ] * 2
 
 
+@pytest.mark.parametrize("text", ["kind: http", "kind: job"])
+def test_whatever_runs_the_functions_image_has_its_pull_secrets(text: str) -> None:
+    triggers = [
+        "{kind: cron, name: c, schedule: '@daily', overlap: skip}",
+        "{kind: event, name: e}",
+        *(["{kind: stream, name: s, url: 'nats://n?stream=S'}"] if text == "kind: http" else []),
+    ]
+    wanted = loads(
+        "apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {name: a}\n"
+        f"spec: {{handler: a, {text}, scheduling: {{imagePullSecrets: [registry]}}, triggers: [{', '.join(triggers)}]}}"
+    )
+    rendering = Rendering(function=wanted, image=IMAGE, namespace="shop", job_sink=False)
+    pods = pod_specs([*render(rendering).objects, job(rendering, "1", {})])
+    assert len(pods) == 4 if text == "kind: http" else 3
+    assert all(pod["imagePullSecrets"] == [{"name": "registry"}] for pod in pods)
+
+
+def pod_specs(found: Any) -> list[dict[str, Any]]:
+    if isinstance(found, dict):
+        here = [found] if isinstance(found.get("containers"), list) else []
+        return [*here, *(each for value in found.values() for each in pod_specs(value))]
+    return [each for item in found for each in pod_specs(item)] if isinstance(found, list) else []
+
+
 def test_where_there_is_no_jobsink_a_service_that_may_only_create_jobs_starts_them() -> None:
     objects = {manifest["kind"]: manifest for manifest in rendered("job", job_sink=False).objects}
     assert "JobSink" not in objects

@@ -10,7 +10,7 @@ import pytest
 from tests.deploy.knative.fake.knative import Knative, pod, update
 from tests.deploy.knative.fake.server import FakeCluster
 from tests.deploy.knative.fake.store import Key, Object
-from tests.deploy.knative.test_diagnosis import SITUATIONS, replay
+from tests.deploy.knative.test_diagnosis import SITUATIONS, asked, replay
 from tests.deploy.knative.test_target import function
 
 from trimtab.deploy.knative.client.api import Api
@@ -49,9 +49,9 @@ class Waited:
         for moment in [moment for moment in self.at if moment <= self.now]:
             self.at.pop(moment)()
 
-    def run(self, *, timeout: float = 300.0, patience: float = 60.0) -> tuple[float, str]:
+    def run(self, spec: str = "", *, timeout: float = 300.0, patience: float = 60.0) -> tuple[float, str]:
         """Give when it ended, and the sentence; of one that serves, an empty one."""
-        wanted = desired(Rendering(function=function(), image=IMAGE, namespace="default"), None).objects
+        wanted = desired(Rendering(function=function(spec), image=IMAGE, namespace="default"), None).objects
         service = applied(self.api, wanted, force=False)["Service"]
         waiter = Waiter(
             self.api,
@@ -78,7 +78,7 @@ def waited(cluster: FakeCluster, kubeconfig: object) -> Waited:
 def test_a_sentence_is_said_within_ten_seconds_of_the_fact(name: str, waited: Waited, knative: Knative) -> None:
     data = SITUATIONS[name]
     knative.outcome = replay(data)
-    end, sentence = waited.run(timeout=LONGEST + 1)
+    end, sentence = waited.run(asked(data), timeout=LONGEST + 1)
     at, said = waited.said[0] if waited.said else (end, sentence)
     assert at <= LONGEST
     assert said.removeprefix("waiting: ").startswith(("hello-00001", "hello:"))

@@ -7,7 +7,7 @@ not at all ("RevisionMissing"), so the pods' own states and the events are read 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from trimtab.deploy.knative.manifests.abc import Manifest
@@ -53,7 +53,7 @@ def _image(situation: Situation) -> Diagnosis | None:
     for pod in situation.pods:
         waiting = (main_status(pod).get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}:
-            said = [waiting.get("message", ""), *_events(situation, pod["metadata"]["name"], "Failed")]
+            said = [waiting.get("message", ""), *situation.said(pod["metadata"]["name"], "Failed")]
             return _pull(situation, "\n".join(said))
     missing = condition(situation.revision, "ContainerHealthy")
     if missing.get("reason") == "ContainerMissing":
@@ -62,18 +62,30 @@ def _image(situation: Situation) -> Diagnosis | None:
 
 
 def _pull(situation: Situation, said: str) -> Diagnosis | None:
-    image = _image_name(situation)
+    image = situation.image
     if _PLATFORM.search(said):
         return _wrong_platform(situation, image)
     if _DENIED.search(said):
-        do = "name a pull secret (spec.scheduling.imagePullSecrets) or give the service account one"
-        return Diagnosis(reason="image-denied", text=f"{situation.name}: the registry denies the cluster {image}; {do}")
+        text = f"{situation.name}: the registry denies the cluster {image}{_credentials(situation)}"
+        return Diagnosis(reason="image-denied", text=text)
     if _MISSING.search(said):
         do = "was it pushed to a registry that the cluster reaches under the same name?"
         return Diagnosis(reason="image-not-found", text=f"{situation.name}: {image} is not in its registry; {do}")
     if not said.strip() or (said.strip().startswith("Back-off pulling image") and "\n" not in said.strip()):
         return None if situation.waited < _PATIENCE else _unpulled(situation, image, said)
     return _unpulled(situation, image, said)
+
+
+def _credentials(situation: Situation) -> str:
+    """Say with which credentials the image was asked for, and what to do about them."""
+    for pod in situation.pods:
+        for message in situation.said(pod["metadata"]["name"], "FailedToRetrieveImagePullSecret"):
+            lost = message.partition("(")[2].partition(")")[0] or "that is named"
+            return f": its pull secret {lost} is not there; create it in this namespace (kubectl create secret docker-registry {lost} ...)"
+    names = ", ".join(each["name"] for each in situation.spec.get("imagePullSecrets") or [])
+    if names:
+        return f" with the pull secret {names}; correct its credentials, which must be good for this registry and image"
+    return "; name a pull secret (spec.scheduling.imagePullSecrets) or give the service account one"
 
 
 def _unpulled(situation: Situation, image: str, said: str) -> Diagnosis:
@@ -95,10 +107,10 @@ def _config(situation: Situation) -> Diagnosis | None:
         if waiting.get("reason") in {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}:
             said = waiting.get("message", waiting["reason"])
             if _PLATFORM.search(said):
-                return _wrong_platform(situation, _image_name(situation))
+                return _wrong_platform(situation, situation.image)
             text = f"{situation.name}: the container cannot be made: {said}; create what is missing, or correct spec.env and spec.volumes"
             return Diagnosis(reason="config-missing", text=text)
-        for message in _events(situation, pod["metadata"]["name"], "FailedMount"):
+        for message in situation.said(pod["metadata"]["name"], "FailedMount"):
             if "not found" in message:
                 text = f"{situation.name}: a volume cannot be mounted: {_last_part(message)}; create it, or correct spec.volumes"
                 return Diagnosis(reason="config-missing", text=text)
@@ -128,7 +140,7 @@ def _ending(situation: Situation, ended: dict[str, Any], said: str, *, final: bo
         text = f"{who}: out of memory at start (limit {limit}); raise spec.resources.limits.memory, or load less"
         return Diagnosis(reason="out-of-memory", text=text, final=final)
     if _PLATFORM.search(said):
-        return _wrong_platform(situation, _image_name(situation))
+        return _wrong_platform(situation, situation.image)
     lines = "".join(f"\n  {line}" for line in said.splitlines()[-_TAIL:])
     if code == 0:
         text = f"{who}: the container ends by itself (exit code 0) instead of serving; its command must go on listening on $PORT"
@@ -164,8 +176,8 @@ def _unschedulable(situation: Situation) -> Diagnosis | None:
     why, pod = _unplaced(situation)
     if not why:
         return None
-    grows = any(_events(situation, pod, reason) for reason in ("TriggeredScaleUp", "Nominated"))
-    full = next(iter(_events(situation, pod, "NotTriggerScaleUp")), "").partition(": ")[2]
+    grows = any(situation.said(pod, reason) for reason in ("TriggeredScaleUp", "Nominated"))
+    full = next(iter(situation.said(pod, "NotTriggerScaleUp")), "").partition(": ")[2]
     text = f"{situation.name}: no node takes the pod: {why.rstrip('.')}; "
     if grows:
         return Diagnosis(reason="unschedulable", text=f"{text}the cluster is adding a node", final=False, growing=True)
@@ -210,7 +222,7 @@ def _not_ready(situation: Situation) -> Diagnosis | None:
             continue
         if situation.waited < _PATIENCE:
             return None
-        probes = _events(situation, pod["metadata"]["name"], "Unhealthy")
+        probes = situation.said(pod["metadata"]["name"], "Unhealthy")
         said = f": {probes[-1]}" if probes else ""
         log = situation.logs.get(pod["metadata"]["name"], "").strip()
         lines = "".join(f"\n  {line}" for line in log.splitlines()[-_TAIL:])
@@ -264,19 +276,8 @@ _RULES: tuple[Callable[[Situation], Diagnosis | None], ...] = (
 )
 
 
-def _events(situation: Situation, name: str, reason: str) -> list[str]:
-    found: Iterator[Manifest] = (e for e in situation.events if (e.get("involvedObject") or {}).get("name") == name)
-    return [str(event.get("message", "")) for event in found if event.get("reason") == reason]
-
-
-def _image_name(situation: Situation) -> str:
-    spec = (situation.revision or {}).get("spec") or situation.service["spec"]["template"]["spec"]
-    return str(spec["containers"][0]["image"])
-
-
 def _limit(situation: Situation) -> str:
-    spec = (situation.revision or {}).get("spec") or situation.service["spec"]["template"]["spec"]
-    limits = (spec["containers"][0].get("resources") or {}).get("limits") or {}
+    limits = (situation.spec["containers"][0].get("resources") or {}).get("limits") or {}
     return str(limits.get("memory", "of the node or the namespace"))
 
 

@@ -47,6 +47,22 @@ class Situation(Struct, kw_only=True):
         """The revision's name, or the function's while there is none."""
         return str((self.revision or self.service)["metadata"]["name"])
 
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The pods' `spec`, as it was asked for."""
+        spec: dict[str, Any] = (self.revision or {}).get("spec") or self.service["spec"]["template"]["spec"]
+        return spec
+
+    @property
+    def image(self) -> str:
+        """The function's image."""
+        return str(self.spec["containers"][0]["image"])
+
+    def said(self, name: str, reason: str) -> list[str]:
+        """Give the messages of an object's events of that reason."""
+        own = (event for event in self.events if (event.get("involvedObject") or {}).get("name") == name)
+        return [str(event.get("message", "")) for event in own if event.get("reason") == reason]
+
 
 class Diagnosis(Struct, frozen=True, kw_only=True):
     """What is wrong. `final`: waiting does not help; `growing`: the cluster itself is seeing to it."""

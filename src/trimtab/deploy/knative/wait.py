@@ -23,8 +23,8 @@ from trimtab.errors import DeployFailed, TargetError
 _LOOK = 1.0
 """Seconds between two looks at what no watch tells: events and logs."""
 
-_WORDS: tuple[Reason, ...] = ("crash", "exits", "image-platform")
-"""Reasons that the container's own last words explain; they are asked for before the sentence is said."""
+_WORDS: tuple[Reason, ...] = ("crash", "exits", "image-platform", "image-denied")
+"""Reasons that the container's last words or an event explain; these are asked for before the sentence is said."""
 
 
 class Waiter:
