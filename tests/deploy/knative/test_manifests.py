@@ -38,6 +38,7 @@ def models() -> dict[tuple[str, str], Any]:
     """The published schemas, as typed models made from the CRDs and from Kubernetes' own OpenAPI description."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the models, about their own fields
+        from cloudcoil.models.keda import v1alpha1 as keda
         from cloudcoil.models.knative_eventing.eventing import v1 as eventing
         from cloudcoil.models.knative_eventing.sinks import v1alpha1 as sinks
         from cloudcoil.models.knative_eventing.sources import v1 as sources
@@ -56,6 +57,8 @@ def models() -> dict[tuple[str, str], Any]:
         ("apps/v1", "Deployment"): apps.Deployment,
         ("batch/v1", "CronJob"): batch.CronJob,
         ("batch/v1", "Job"): batch.Job,
+        ("keda.sh/v1alpha1", "ScaledObject"): keda.ScaledObject,
+        ("keda.sh/v1alpha1", "TriggerAuthentication"): keda.TriggerAuthentication,
         ("v1", "ServiceAccount"): core.ServiceAccount,
         ("rbac.authorization.k8s.io/v1", "Role"): rbac.Role,
         ("rbac.authorization.k8s.io/v1", "RoleBinding"): rbac.RoleBinding,
@@ -72,6 +75,7 @@ def check_schema(known: dict[tuple[str, str], Any], manifest: Any) -> None:
 
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in SPECS}
+CASES["streamed-with-keda"] = ("streamed", {"keda": True})
 CASES["job-without-jobsink"] = ("job", {"job_sink": False})
 """Golden files: the function, and what its cluster has."""
 
@@ -303,9 +307,53 @@ def test_a_streams_password_stays_a_name_that_the_consumer_reads() -> None:
 
 def test_what_a_stream_is_otherwise_on_a_cluster_is_said() -> None:
     assert rendered("streamed").notes == [
-        "trigger 'orders': 1 process consumes all the time; nothing scales them by lag, and not to zero",
-        "trigger 'many': 3 processes consume all the time; nothing scales them by lag, and not to zero",
+        "trigger 'orders': 1 process consumes all the time, not scaled by lag: the cluster has no KEDA",
+        "trigger 'many': 3 processes consume all the time, not scaled by lag: the cluster has no KEDA",
     ]
+    assert rendered("streamed", keda=True).notes == []
+
+
+def consumed(text: str, *, keda: bool) -> Rendered:
+    wanted = loads(
+        "apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {name: a}\n"
+        "spec: {handler: a, env: [{name: P, valueFrom: {secretKeyRef: {name: redis, key: p}}}],"
+        f" triggers: [{{kind: stream, name: s, {text}}}]}}"
+    )
+    return render(Rendering(function=wanted, image=IMAGE, namespace="shop", keda=keda))
+
+
+@pytest.mark.parametrize(
+    ("consumers", "keda", "kinds"),
+    [
+        ("{min: 0, max: 4}", True, ["Deployment", "TriggerAuthentication", "ScaledObject"]),
+        ("{min: 0, max: 4}", False, ["Deployment"]),
+        ("{min: 4, max: 4}", True, ["Deployment"]),
+        ("{min: 1, max: 1}", True, ["ContainerSource"]),
+    ],
+)
+def test_consumers_are_scaled_where_their_number_may_vary_and_there_is_keda(
+    consumers: str, keda: bool, kinds: list[str]
+) -> None:
+    found = consumed(f"url: 'redis://:$(P)@redis?stream=o', consumers: {consumers}", keda=keda)
+    made = {item["kind"]: item for item in found.objects if item["kind"] != "Service"}
+    assert list(made) == kinds
+    if "ScaledObject" not in kinds:
+        assert made[kinds[0]]["spec"].get("replicas", 1) == int(consumers[-2])
+        return
+    deployment, login, scaled = (made[kind]["spec"] for kind in kinds)
+    assert "replicas" not in deployment  # they are KEDA's
+    assert deployment["template"]["spec"]["containers"][0]["env"][1:] == [{"name": "KEDA_PASSWORD", "value": "$(P)"}]
+    assert login["env"] == [{"parameter": "password", "name": "KEDA_PASSWORD", "containerName": "consume"}]
+    assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (0, 4)
+    assert scaled["scaleTargetRef"] == {"name": made["Deployment"]["metadata"]["name"]}
+
+
+def test_a_stream_whose_lag_keda_cannot_know_keeps_its_number_and_says_why() -> None:
+    found = consumed("url: 'mqtt://m?stream=t', consumers: {max: 2}", keda=True)
+    assert found.notes == [
+        "trigger 's': 2 processes consume all the time, not scaled by lag: an MQTT broker tells no lag"
+    ]
+    assert found.objects[-1]["spec"]["replicas"] == 2
 
 
 def test_a_variable_is_set_once_and_the_last_one_counts() -> None:

@@ -180,6 +180,21 @@ def test_a_conflict_that_comes_between_check_and_apply_is_told_field_by_field(
     assert "  .spec.broker is owned by 'argocd'\n--force-conflicts takes them over" in str(caught.value)
 
 
+def test_consumers_are_scaled_by_keda_from_when_the_cluster_has_it(target: KnativeTarget, cluster: FakeCluster) -> None:
+    stream = "triggers: [{kind: stream, name: s, url: 'redis://redis?stream=o', consumers: {max: 3}}]"
+    assert target.deploy(function(stream)).warnings == [
+        "trigger 's': 3 processes consume all the time, not scaled by lag: the cluster has no KEDA"
+    ]
+    assert cluster.object("apps/v1", "deployments", "hello-s")["spec"]["replicas"] == 3
+    cluster.groups.append("keda.sh/v1alpha1")
+    assert target.deploy(function(stream)).warnings == []
+    assert "replicas" not in cluster.object("apps/v1", "deployments", "hello-s")["spec"]
+    assert cluster.names("keda.sh/v1alpha1", "scaledobjects") == ["hello-s"]
+    assert [(t.name, t.state) for t in target.get("hello").triggers] == [("s", "active")]
+    target.deploy(function())
+    assert cluster.names("keda.sh/v1alpha1", "scaledobjects") == []
+
+
 def test_diff_names_what_differs_field_by_field(target: KnativeTarget, cluster: FakeCluster) -> None:
     target.deploy(function("triggers: [{kind: event, name: a}]"))
     assert target.diff(function("triggers: [{kind: event, name: a}]")) == []

@@ -5,14 +5,19 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from trimtab.deploy.knative.client.api import Api
-from trimtab.deploy.knative.client.kinds import BROKER, JOB_SINK
+from trimtab.deploy.knative.client.kinds import BROKER, JOB_SINK, SCALED_OBJECT
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
 from trimtab.errors import TargetError
 
 
 def placed(api: Api, rendering: Rendering, groups: set[str]) -> Rendering:
     """Give the rendering for a cluster with these API groups. What may not be asked stays unknown: preflight says it."""
-    return replace(rendering, job_sink=JOB_SINK.api in groups, sink=_address(api, rendering) if groups else "")
+    return replace(
+        rendering,
+        job_sink=JOB_SINK.api in groups,
+        keda=SCALED_OBJECT.api in groups,
+        sink=_address(api, rendering) if groups else "",
+    )
 
 
 def _address(api: Api, rendering: Rendering) -> str:

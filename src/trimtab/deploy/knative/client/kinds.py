@@ -43,6 +43,8 @@ EVENT = Kind("v1", "Event", "events")
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 ROLE = Kind("rbac.authorization.k8s.io/v1", "Role", "roles")
 ROLE_BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
+SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
+TRIGGER_AUTHENTICATION = Kind("keda.sh/v1alpha1", "TriggerAuthentication", "triggerauthentications")
 NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
 QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
 LOAD_BALANCER = Kind("v1", "Service", "services")
@@ -60,7 +62,7 @@ MADE = (
     DEPLOYMENT,
 )
 """What a function's deployment can consist of; these are looked through for what is to be pruned."""
-RARE = (ROLE_BINDING, ROLE, SERVICE_ACCOUNT)
+RARE = (SCALED_OBJECT, TRIGGER_AUTHENTICATION, ROLE_BINDING, ROLE, SERVICE_ACCOUNT)
 """What only some consist of. Whoever may not look for these made none."""
 _BY_NAME = {(kind.api, kind.name): kind for kind in (*MADE, *RARE, JOB)}
 

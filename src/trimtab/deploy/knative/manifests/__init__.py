@@ -32,8 +32,8 @@ def render(rendering: Rendering) -> Rendered:
             continue
         if not isinstance(trigger, EventTrigger):
             if not trigger.disabled:
-                notes += streams.notes(trigger)
-                objects.append(streams.stream(rendering, trigger, f"spec.triggers[{number}]"))
+                notes += streams.notes(rendering, trigger)
+                objects += streams.stream(rendering, trigger, f"spec.triggers[{number}]")
             continue
         notes += events.notes(trigger)
         if not trigger.disabled:
