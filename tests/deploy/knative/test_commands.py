@@ -215,7 +215,9 @@ def test_how_a_url_is_reached() -> None:
     assert through("http://localhost/", "", str) == ("http://localhost/", {})
     assert through(url, "10.0.0.1:80", str) == ("http://10.0.0.1:80/", {"host": "hello.default.nowhere.invalid"})
     assert through(url, "", lambda: "10.0.0.2") == ("http://10.0.0.2/", {"host": "hello.default.nowhere.invalid"})
-    with pytest.raises(Conflict, match="does not resolve here, and no load balancer was found: give --ingress ADDR"):
+    with pytest.raises(
+        Conflict, match="does not resolve here, and neither a load balancer nor a pod of an ingress was found"
+    ):
         through(url, "", str)
     with pytest.raises(Conflict, match="an ingress by its address is for http"):
         through("https://hello.default.nowhere.invalid/", "10.0.0.1", str)

@@ -15,6 +15,7 @@ from trimtab.deploy.knative import diff as differences
 from trimtab.deploy.knative import logs, place, record
 from trimtab.deploy.knative.answers import deployed, deployed_job, image_in, objects_of, revision_before, sentence
 from trimtab.deploy.knative.canary import Canary, Counters, Decision, Figures, Guard
+from trimtab.deploy.knative.client import tunnel
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.connect import connect
 from trimtab.deploy.knative.client.failures import Forbidden
@@ -35,8 +36,9 @@ from trimtab.deploy.knative.client.kinds import (
 )
 from trimtab.deploy.knative.commit import commit_of
 from trimtab.deploy.knative.describe import OF_REVISION, OF_SERVICE, Objects, describe
+from trimtab.deploy.knative.forward import shared
 from trimtab.deploy.knative.image import image_of
-from trimtab.deploy.knative.ingress import load_balancer, through
+from trimtab.deploy.knative.ingress import gate, load_balancer, through
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendered, Rendering
 from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY
 from trimtab.deploy.knative.manifests.service import traffic_target
@@ -296,8 +298,17 @@ class KnativeTarget(Target):
         )
 
     def reach(self, url: str, ingress: str = "") -> tuple[str, dict[str, str]]:
-        """See Target. Without `ingress`: the configured one, or the cluster's load balancer if the name does not resolve."""
-        return through(url, ingress or self.settings.ingress, lambda: load_balancer(self.api))
+        """See Target. Without `ingress`: the configured one. Else, if the name does not resolve, the cluster's load balancer,
+        or a pod of its ingress through the API, as long as this process lives."""
+        return through(url, ingress or self.settings.ingress, lambda: load_balancer(self.api) or self._forwarded())
+
+    def _forwarded(self) -> str:
+        """Give a port of this machine that leads to the ingress; empty where no pod of it is found."""
+        api, found = self.api, gate(self.api)
+        if found is None:
+            return ""
+        key = (api.host, api.context, found)
+        return shared(key, lambda: tunnel.connect(api, found.namespace, found.pod, found.port)).address
 
     # Logs and runs
 

@@ -19,7 +19,8 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from tests.deploy.knative.fake.store import Key, Object, Refusal, Store
 
 GROUPS = [
@@ -75,6 +76,8 @@ class FakeCluster:
         """Requests that changed something."""
         self.containers_asked: list[tuple[str, str]] = []
         """Pods and containers whose logs were asked for."""
+        self.listening: dict[tuple[str, int], int] = {}
+        """What listens in pods: pod and port, and where it is on this machine."""
         self.watches = 0
         """Watches that were opened: whoever opened one has seen what there was before."""
         self.url = ""
@@ -200,6 +203,38 @@ class FakeCluster:
                 return
             await asyncio.sleep(0.01)
 
+    async def forward(self, socket: WebSocket) -> None:
+        """Serve `pods/portforward`, as the API does: data and errors are channels of one websocket."""
+        pod, port = socket.url.path.split("/")[-2], int(socket.query_params["ports"])
+        denied = ("create", "pods/portforward") in self.forbidden or ("get", "pods/portforward") in self.forbidden
+        if denied or (self.token and socket.headers.get("authorization") != f"Bearer {self.token}"):
+            await socket.close()  # before it is accepted: 403
+            return
+        await socket.accept(subprotocol="v4.channel.k8s.io")
+        for channel in (b"\0", b"\1"):
+            await socket.send_bytes(channel + port.to_bytes(2, "little"))
+        if (pod, port) not in self.listening:
+            await socket.send_bytes(b"\1" + f"nothing listens on port {port} of {pod}".encode())
+            await socket.close()
+            return
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.listening[pod, port])
+
+        async def answers() -> None:
+            while data := await reader.read(65536):
+                await socket.send_bytes(b"\0" + data)
+            await socket.close()
+
+        task = asyncio.create_task(answers())
+        try:
+            while True:
+                writer.write((await socket.receive_bytes())[1:])
+                await writer.drain()
+        except (WebSocketDisconnect, RuntimeError):
+            pass
+        finally:
+            task.cancel()
+            writer.close()
+
     def _write(self, request: Request, key: Key, body: Object, method: str) -> Response:
         query = request.query_params
         dry, manager = query.get("dryRun") == "All", query.get("fieldManager", "unknown")
@@ -249,7 +284,10 @@ class Running:
 
     def __init__(self, cluster: FakeCluster, certificate: str | None = None, key: str | None = None) -> None:
         app = Starlette(
-            routes=[Route("/{path:path}", cluster.answer, methods=["GET", "POST", "PATCH", "DELETE", "PUT"])]
+            routes=[
+                Route("/{path:path}", cluster.answer, methods=["GET", "POST", "PATCH", "DELETE", "PUT"]),
+                WebSocketRoute("/{path:path}", cluster.forward),
+            ]
         )
         config = uvicorn.Config(
             app,
@@ -257,6 +295,7 @@ class Running:
             log_level="critical",
             lifespan="off",
             timeout_graceful_shutdown=1,
+            ws="wsproto",
             ssl_certfile=certificate,
             ssl_keyfile=key,
         )

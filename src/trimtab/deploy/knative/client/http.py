@@ -53,11 +53,16 @@ class Stop:
 
 
 class Http:
-    """The API of one cluster. `sleep` is passed in, so that tests need not wait."""
+    """The API of one cluster, at `host`. `sleep` is passed in, so that tests need not wait."""
 
     def __init__(self, connection: Connection, sleep: Callable[[float], None] = time.sleep) -> None:
         self._client, self.host = connection.client, connection.host
         self._sleep = sleep
+
+    @property
+    def configuration(self) -> Any:
+        """The official client's configuration: where the API is, and how it knows us."""
+        return self._client.configuration
 
     def json(
         self,
