@@ -29,6 +29,14 @@ OWN = re.compile(r"hello-00002|sha256:ab|limit 64Mi|after \d+ s")
 """What is otherwise in another function at another time."""
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """Poll in real time, in which servers and threads live."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
 class Waited:
     """Waits for a function in virtual time, and remembers when what was said."""
 
@@ -41,13 +49,13 @@ class Waited:
 
     def pause(self, seconds: float) -> None:
         """Let virtual time go on, once the watches have told all that there is."""
-        deadline = time.monotonic() + 20
-        while self.cluster.watches < WATCHES:
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
+        until(lambda: self.cluster.watches >= WATCHES)
         self.now += seconds
-        for moment in [moment for moment in self.at if moment <= self.now]:
+        due = [moment for moment in self.at if moment <= self.now]
+        for moment in due:
             self.at.pop(moment)()
+        version = self.cluster.store.version
+        until(lambda: not due or min(self.cluster.told.values()) >= version)
 
     def run(self, spec: str = "", *, timeout: float = 300.0, patience: float = 60.0) -> tuple[float, str]:
         """Give when it ended, and the sentence; of one that serves, an empty one."""
@@ -132,6 +140,21 @@ def test_a_pod_for_which_a_node_is_added_late_is_waited_for(
         "request less (spec.resources.requests), or add nodes",
         "the cluster is adding a node",
     ]
+
+
+@pytest.mark.parametrize("name", ["crash at start", "image not found", "quota exceeded, told by an event"])
+def test_what_goes_wrong_later_is_said_within_ten_seconds_too(
+    name: str, waited: Waited, knative: Knative, cluster: FakeCluster
+) -> None:
+    def goes_wrong() -> None:
+        service = cluster.object("serving.knative.dev/v1", "services", "hello")
+        replay(SITUATIONS[name])(cluster, service, "hello-00001")
+
+    knative.outcome = replay({})
+    waited.at = {90.0: goes_wrong}
+    end, sentence = waited.run()
+    assert sentence
+    assert 90 <= end <= 90 + LONGEST
 
 
 def test_a_shorter_timeout_says_both_too(waited: Waited, knative: Knative) -> None:

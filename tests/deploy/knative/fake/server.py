@@ -80,6 +80,8 @@ class FakeCluster:
         """What listens in pods: pod and port, and where it is on this machine."""
         self.watches = 0
         """Watches that were opened: whoever opened one has seen what there was before."""
+        self.told: dict[int, int] = {}
+        """Up to which version each open watch has told."""
         self.url = ""
 
     # What tests do
@@ -165,6 +167,13 @@ class FakeCluster:
     async def _watch(self, request: Request, key: Key) -> AsyncIterator[bytes]:
         version = int(request.query_params.get("resourceVersion") or 0)
         self.watches += 1
+        try:
+            async for line in self._changes(request, key, version):
+                yield line
+        finally:
+            self.told.pop(id(request), None)
+
+    async def _changes(self, request: Request, key: Key, version: int) -> AsyncIterator[bytes]:
         while not await request.is_disconnected():
             if version < self.store.oldest:
                 gone = {"kind": "Status", "code": 410, "message": "too old resource version", "metadata": {}}
@@ -174,6 +183,7 @@ class FakeCluster:
                 version = max(version, number)
                 if (where.api, where.plural, where.namespace) == key[:3] and _selected(item, request.query_params):
                     yield json.dumps({"type": change, "object": item}).encode() + b"\n"
+            self.told[id(request)] = version
             await asyncio.sleep(0.01)
 
     def _log(self, request: Request, key: Key) -> Response:
