@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from trimtab.deploy.abc import Deployment, FunctionInfo, ModelChange, Progress, RunInfo, Target
 from trimtab.deploy.knative import diff as differences
 from trimtab.deploy.knative import logs, place, record
-from trimtab.deploy.knative.answers import deployed, deployed_job, image_in, objects_of, revision_before, sentence
+from trimtab.deploy.knative.answers import deployed, deployed_job, image_in, revision_before, sentence
 from trimtab.deploy.knative.canary import Canary, Counters, Decision, Figures, Guard
 from trimtab.deploy.knative.client import tunnel
 from trimtab.deploy.knative.client.api import Api
@@ -22,34 +22,27 @@ from trimtab.deploy.knative.client.failures import Forbidden
 from trimtab.deploy.knative.client.kinds import (
     BROKER,
     CONFIG_MAP,
-    CONTAINER_SOURCE,
-    CRON_JOB,
-    DEPLOYMENT,
     JOB,
-    PING_SOURCE,
-    POD,
-    REVISION,
     SERVICE,
-    TRIGGER,
     Kind,
     kind_of,
 )
 from trimtab.deploy.knative.commit import commit_of
-from trimtab.deploy.knative.describe import OF_REVISION, OF_SERVICE, Objects, describe
+from trimtab.deploy.knative.describe import OF_REVISION
 from trimtab.deploy.knative.forward import shared
 from trimtab.deploy.knative.image import image_of
 from trimtab.deploy.knative.ingress import gate, load_balancer, through
+from trimtab.deploy.knative.look import described
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendered, Rendering
 from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY
-from trimtab.deploy.knative.manifests.service import traffic_target
 from trimtab.deploy.knative.preflight.checks import check
 from trimtab.deploy.knative.preflight.facts import Check, Facts
 from trimtab.deploy.knative.preflight.gather import gather, reach
-from trimtab.deploy.knative.preflight.needs import is_function
 from trimtab.deploy.knative.prometheus import scrape
+from trimtab.deploy.knative.routing import split
 from trimtab.deploy.knative.runs import Runs
 from trimtab.deploy.knative.surroundings import address_of, placed
-from trimtab.deploy.knative.wait import Waiter, is_current
+from trimtab.deploy.knative.wait import Waiter
 from trimtab.deploy.named import ClusterSettings
 from trimtab.deploy.stages import Stages
 from trimtab.errors import Conflict, NotFound, PreflightFailed, SpecError
@@ -59,8 +52,6 @@ from trimtab.spec.quantity import seconds
 
 WAIT = 300.0
 """Seconds that a deployment waits, unless told: an image of some GB on a slow line; what cannot succeed ends sooner."""
-_ROUTE = 60.0
-"""Seconds for the ingress to follow a change of the traffic."""
 
 
 class Options(Struct, kw_only=True):
@@ -207,24 +198,7 @@ class KnativeTarget(Target):
         return self._described(None)
 
     def _described(self, name: str | None) -> list[FunctionInfo]:
-        labels = {MANAGED_BY: FIELD_MANAGER, **({FUNCTION: name} if name else {})}
-        found: dict[str, Objects] = {}
-        for item in self.api.all(CONFIG_MAP, labels):
-            objects_of(found, item).record = record.read(item)
-        for item in self.api.all(SERVICE, labels):
-            if is_function(item):
-                objects_of(found, item).service = item
-        for kind in (PING_SOURCE, CRON_JOB, TRIGGER, CONTAINER_SOURCE, DEPLOYMENT):
-            for item in self.api.all(kind, labels):
-                objects_of(found, item).triggers.append(item)
-        known = {objects.name for objects in found.values() if objects.service}
-        for item in self.api.all(REVISION, {OF_SERVICE: name} if name else None):
-            if (service := item["metadata"]["labels"].get(OF_SERVICE)) in known:
-                found[service].revisions.append(item)
-        for item in self.api.all(POD, labels):
-            if (service := item["metadata"]["labels"].get(OF_SERVICE)) in known:
-                found[service].pods.append(item)
-        return [describe(found[each], self.name) for each in sorted(found)]
+        return described(self.api, self.name, name)
 
     # Changing
 
@@ -239,14 +213,7 @@ class KnativeTarget(Target):
         info = self.get(name)
         if not info.revisions:
             raise Conflict(f"{name!r} is of kind {info.kind}: it has no revisions to split traffic between")
-        total, known = sum(target.percent for target in targets), {revision.name for revision in info.revisions}
-        if total != 100:
-            raise SpecError("traffic", total, "percents that sum to 100")
-        for target in targets:
-            if target.revision is not None and target.revision not in known:
-                raise NotFound(f"{name!r} has no revision {target.revision!r}; there are {', '.join(sorted(known))}")
-        wanted = [traffic_target(target) for target in targets]
-        self._routed(name, self.api.change(SERVICE, name, {"spec": {"traffic": wanted}}))
+        split(self.api, name, targets, {revision.name for revision in info.revisions}, self._sleep)
         return self.get(name)
 
     def rollback(self, name: str, revision: str | None = None) -> FunctionInfo:
@@ -273,7 +240,7 @@ class KnativeTarget(Target):
             )
         old = rest.name
 
-        def split(percent: int) -> None:
+        def step(percent: int) -> None:
             shares = [(old, 100 - percent), (info.revision, percent)]
             self.traffic(name, [TrafficTarget(revision=to, percent=share) for to, share in shares if share])
 
@@ -281,21 +248,8 @@ class KnativeTarget(Target):
             return scrape(self.settings.prometheus, self.api.namespace, info.revision)
 
         asked = counters if self.settings.prometheus else None
-        canary = Canary(self.api, name, info.revision, guard, split, counters=asked, say=say, sleep=self._sleep)
+        canary = Canary(self.api, name, info.revision, guard, step, counters=asked, say=say, sleep=self._sleep)
         return canary.run(steps, every)
-
-    def _routed(self, name: str, changed: Manifest) -> None:
-        """Wait until the route has followed a change."""
-        deadline = time.monotonic() + _ROUTE
-        while time.monotonic() < deadline:
-            service = self.api.get(SERVICE, name)
-            ready = [c for c in (service.get("status") or {}).get("conditions") or [] if c.get("type") == "RoutesReady"]
-            if is_current(service, changed) and ready and ready[0].get("status") == "True":
-                return
-            self._sleep(0.2)
-        raise Conflict(
-            f"{name!r}: the ingress has not followed the change after {_ROUTE:g} s; `trimtab get {name}` shows where it is"
-        )
 
     def reach(self, url: str, ingress: str = "") -> tuple[str, dict[str, str]]:
         """See Target. Without `ingress`: the configured one. Else, if the name does not resolve, the cluster's load balancer,
