@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import queue
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -71,6 +73,24 @@ def test_a_run_gives_its_results_and_its_log(target: KnativeTarget) -> None:
     assert lines == ["training"]
     assert [each.id for each in target.runs("train")] == [info.id]
     assert target.runs("other") == []
+
+
+def test_a_runs_lines_come_while_it_runs(target: KnativeTarget, cluster: FakeCluster, jobs: Jobs) -> None:
+    jobs.code = None
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(lambda: target.run(job(), {}, on_log=lines.put))
+        try:
+            assert lines.get(timeout=20) == "training"
+            (name,) = cluster.names("v1", "pods")
+            cluster.logs[name].append((f"{TIME}3.0", "epoch 2"))
+            assert lines.get(timeout=20) == "epoch 2"
+            assert not running.done()
+        finally:
+            jobs.code = 0
+            for key in [key for key in cluster.store.objects if key.plural == "jobs"]:
+                jobs(cluster, "WRITTEN", cluster.store.get(key))
+        assert running.result(timeout=20).state == "succeeded"
 
 
 def test_the_job_says_what_to_do(target: KnativeTarget, cluster: FakeCluster, jobs: Jobs) -> None:
