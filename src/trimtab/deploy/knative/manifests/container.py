@@ -53,9 +53,10 @@ def bound(rendering: Rendering) -> list[dict[str, Any]]:
     sink = rendering.function.spec.sink
     if sink is None or not (address := sink.uri or rendering.sink):
         return []
-    overrides = {"extensions": sink.extensions} if sink.extensions else {}
-    text = msgspec.json.encode(overrides, order="sorted").decode() if overrides else ""
-    return _plain({"K_SINK": address, "K_CE_OVERRIDES": text})
+    overrides: dict[str, Any] = {"name": "K_CE_OVERRIDES"}
+    if sink.extensions:
+        overrides["value"] = msgspec.json.encode({"extensions": sink.extensions}, order="sorted").decode()
+    return [{"name": "K_SINK", "value": address}, overrides]
 
 
 def _merged(variables: list[dict[str, Any]]) -> list[dict[str, Any]]:
