@@ -251,6 +251,17 @@ def test_a_sinks_broker_must_be_readable(target: KnativeTarget, cluster: FakeClu
     )
 
 
+@pytest.mark.parametrize("verb", ["create", "get", "list", "watch", "patch", "delete"])
+def test_what_a_run_of_a_job_asks_for_is_needed(target: KnativeTarget, cluster: FakeCluster, verb: str) -> None:
+    cluster.forbidden.add((verb, "jobs"))
+    assert failed(target, function("kind: job"))["permission"].found == f"no {verb} on jobs.batch"
+
+
+def test_letting_go_of_a_binding_is_needed(target: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.forbidden.add(("patch", "sinkbindings"))
+    assert failed(target, function())["permission"].found == "no patch on sinkbindings.sources.knative.dev"
+
+
 def test_what_may_not_be_read_does_not_fail_and_deploys(target: KnativeTarget, cluster: FakeCluster) -> None:
     cluster.faults += [
         Fault("GET", "/namespaces/knative-serving/", 403, times=100),

@@ -106,5 +106,5 @@ def permissions(manifests: list[Manifest], present: set[str]) -> list[tuple[str,
     if sinks(manifests):
         wanted.append(("get", BROKER, ""))
     if not any(is_function(manifest) for manifest in manifests):
-        wanted += [(verb, JOB, "") for verb in ("create", "get", "patch")]
+        wanted += [(verb, JOB, "") for verb in ("create", "get", "patch", "watch")]
     return list(dict.fromkeys(wanted))
