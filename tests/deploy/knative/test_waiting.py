@@ -157,6 +157,39 @@ def test_what_goes_wrong_later_is_said_within_ten_seconds_too(
     assert 90 <= end <= 90 + LONGEST
 
 
+def starting(cluster: FakeCluster, revision: str, state: dict[str, object]) -> None:
+    statuses = [{"name": "user-container", "restartCount": 0, "state": state}]
+    conditions = [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}]
+    pod(cluster, revision, 1, phase="Pending", conditions=conditions, containerStatuses=statuses)
+
+
+def test_the_time_to_become_ready_begins_when_the_container_does(
+    waited: Waited, knative: Knative, cluster: FakeCluster
+) -> None:
+    def pulled() -> None:
+        starting(cluster, "hello-00001", {"running": {}})
+
+    knative.outcome = lambda cluster, _, revision: starting(
+        cluster, revision, {"waiting": {"reason": "ContainerCreating"}}
+    )
+    waited.at = {100.0: pulled}
+    end, sentence = waited.run(patience=30)
+    assert 130 <= end <= 131
+    assert "it runs, but is not ready after 30 s" in sentence
+    assert 108 <= waited.said[0][0] <= 109
+
+
+def test_a_pod_that_finds_no_node_late_is_waited_for_as_long(
+    waited: Waited, knative: Knative, cluster: FakeCluster
+) -> None:
+    knative.outcome = replay({})
+    service: Object = {"metadata": {"name": "hello", "namespace": "default"}}
+    waited.at = {90.0: lambda: unplaced(cluster, service, "hello-00001")}
+    end, sentence = waited.run()
+    assert 150 <= end <= 151
+    assert "after 60 s nothing says that a node is being added" in sentence
+
+
 def test_a_shorter_timeout_says_both_too(waited: Waited, knative: Knative) -> None:
     knative.outcome = unplaced
     end, sentence = waited.run(timeout=20)

@@ -173,9 +173,10 @@ def _quota_or_webhook(situation: Situation) -> Diagnosis | None:
 
 def _unschedulable(situation: Situation) -> Diagnosis | None:
     """A pod that no node takes may yet be taken: an autoscaler looks every ten seconds, and says what it comes to."""
-    why, pod = _unplaced(situation)
-    if not why:
+    why, item = _unplaced(situation)
+    if item is None:
         return None
+    pod, lasted = item["metadata"]["name"], situation.since(item)
     grows = any(situation.said(pod, reason) for reason in ("TriggeredScaleUp", "Nominated"))
     full = next(iter(situation.said(pod, "NotTriggerScaleUp")), "").partition(": ")[2]
     text = f"{situation.name}: no node takes the pod: {why.rstrip('.')}; "
@@ -183,24 +184,24 @@ def _unschedulable(situation: Situation) -> Diagnosis | None:
         return Diagnosis(reason="unschedulable", text=f"{text}the cluster is adding a node", final=False, growing=True)
     if full:
         text = f"{text}{_advice(why)}. The cluster's autoscaler adds none: {full}"
-        return Diagnosis(reason="unschedulable", text=text, final=situation.waited >= _PATIENCE)
-    if situation.waited < _NODE:
+        return Diagnosis(reason="unschedulable", text=text, final=lasted >= _PATIENCE)
+    if lasted < _NODE:
         return Diagnosis(reason="unschedulable", text=text + _advice(why), final=False)
-    waited = f"after {situation.waited:.0f} s nothing says that a node is being added"
+    waited = f"after {lasted:.0f} s nothing says that a node is being added"
     return Diagnosis(reason="unschedulable", text=f"{text}{_advice(why)}. Not waiting longer: {waited}")
 
 
-def _unplaced(situation: Situation) -> tuple[str, str]:
-    """Give why a pod has no node, and its name; the revision's word where no pod is seen yet."""
+def _unplaced(situation: Situation) -> tuple[str, Manifest | None]:
+    """Give why a pod has no node, and the pod; the revision and its word where no pod is seen yet."""
     for pod in situation.pods:
         scheduled = condition(pod, "PodScheduled")
         if scheduled.get("status") == "False" and scheduled.get("reason") == _UNPLACED:
-            return scheduled.get("message") or "no node fits", pod["metadata"]["name"]
+            return scheduled.get("message") or "no node fits", pod
     resources = condition(situation.revision, "ResourcesAvailable")
     placed = any(condition(pod, "PodScheduled").get("status") == "True" for pod in situation.pods)
     if resources.get("reason") == _UNPLACED and not placed:
-        return resources.get("message") or "no node fits", ""
-    return "", ""
+        return resources.get("message") or "no node fits", situation.revision
+    return "", None
 
 
 def _advice(why: str) -> str:
@@ -220,14 +221,15 @@ def _not_ready(situation: Situation) -> Diagnosis | None:
         status = main_status(pod)
         if "running" not in (status.get("state") or {}) or condition(pod, "Ready").get("status") == "True":
             continue
-        if situation.waited < _PATIENCE:
+        lasted = situation.since(pod)
+        if lasted < _PATIENCE:
             return None
         probes = situation.said(pod["metadata"]["name"], "Unhealthy")
         said = f": {probes[-1]}" if probes else ""
         log = situation.logs.get(pod["metadata"]["name"], "").strip()
         lines = "".join(f"\n  {line}" for line in log.splitlines()[-_TAIL:])
-        text = f"{situation.name}: it runs, but is not ready after {situation.waited:.0f} s{said}; is init_context (or load) still at work? spec.timeouts.start says how long it may take"
-        final = situation.waited >= situation.patience
+        text = f"{situation.name}: it runs, but is not ready after {lasted:.0f} s{said}; is init_context (or load) still at work? spec.timeouts.start says how long it may take"
+        final = lasted >= situation.patience
         return Diagnosis(reason="not-ready", text=text + (f". Its last lines:{lines}" if lines else ""), final=final)
     return None
 
@@ -235,7 +237,11 @@ def _not_ready(situation: Situation) -> Diagnosis | None:
 def _ingress(situation: Situation) -> Diagnosis | None:
     routes = condition(situation.service, "RoutesReady")
     waits = routes.get("reason") in {"IngressNotConfigured", "Uninitialized", "TrafficNotMigrated"}
-    if condition(situation.revision, "Ready").get("status") == "True" and waits and situation.waited >= _PATIENCE:
+    if (
+        condition(situation.revision, "Ready").get("status") == "True"
+        and waits
+        and situation.since(situation.revision) >= _PATIENCE
+    ):
         text = f"{situation.name} is ready, but the ingress is not ({routes['reason']}: {routes.get('message', '')}); look at the pods of the ingress (kubectl get pods -n kourier-system, or your ingress' namespace) and at its load balancer"
         return Diagnosis(reason="ingress", text=text, final=False)
     return None
@@ -258,7 +264,9 @@ def _failed(situation: Situation) -> Diagnosis | None:
     if wrapped.get("status") == "False":
         said = wrapped.get("message", wrapped.get("reason", "failed"))
         text = f"{situation.name}: {said}; `kubectl describe revision {situation.name}` has more"
-        final = situation.waited >= _PATIENCE or "creation failed" in said  # else the revision's own word is on its way
+        final = (
+            situation.since(situation.service) >= _PATIENCE or "creation failed" in said
+        )  # else the revision's own word is on its way
         return Diagnosis(reason="failed", text=text, final=final)
     return None
 

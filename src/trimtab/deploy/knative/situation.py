@@ -39,6 +39,8 @@ class Situation(Struct, kw_only=True):
     """Pods' last log lines, where they were asked for."""
     waited: float = 0.0
     """Seconds since the objects were applied."""
+    lasted: dict[str, float] = {}
+    """Seconds for which objects, by name, have been seen in the state (`state_of`) that they are in."""
     patience: float = 60.0
     """Seconds that a replica may take to become ready (`spec.timeouts.start`)."""
 
@@ -57,6 +59,10 @@ class Situation(Struct, kw_only=True):
     def image(self) -> str:
         """The function's image."""
         return str(self.spec["containers"][0]["image"])
+
+    def since(self, item: Manifest | None) -> float:
+        """Give for how long an object has been as it is; where nobody watched, since the objects were applied."""
+        return self.lasted.get(((item or {}).get("metadata") or {}).get("name", ""), self.waited)
 
     def said(self, name: str, reason: str) -> list[str]:
         """Give the messages of an object's events of that reason."""
@@ -81,8 +87,8 @@ def condition(item: Manifest | None, kind: str) -> dict[str, Any]:
 
 def container_of(pod: Manifest) -> str:
     """Name the container of a pod that is ours: the function's, or the one that consumes a stream or posts a tick."""
-    names = [each["name"] for each in (pod.get("spec") or {}).get("containers") or []]
-    return MAIN if MAIN in names or not names else str(names[0])
+    names = [str(each.get("name", MAIN)) for each in (pod.get("spec") or {}).get("containers") or []]
+    return MAIN if MAIN in names or not names else names[0]
 
 
 def main_status(pod: Manifest) -> dict[str, Any]:
@@ -95,3 +101,11 @@ def crashed(pod: Manifest) -> dict[str, Any]:
     """Give how the function's container ended last; empty where it has not."""
     status = main_status(pod)
     return (status.get("state") or {}).get("terminated") or (status.get("lastState") or {}).get("terminated") or {}
+
+
+def state_of(item: Manifest) -> tuple[object, ...]:
+    """Give what of an object's status patience depends on: it begins anew when this changes."""
+    status = main_status(item)
+    ready = [condition(item, kind).get("status") for kind in ("PodScheduled", "ConfigurationsReady")]
+    own = condition(item, "Ready").get("status")
+    return (*ready, own, next(iter(status.get("state") or {}), ""), status.get("restartCount", 0))

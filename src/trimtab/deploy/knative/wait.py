@@ -16,7 +16,7 @@ from trimtab.deploy.knative.manifests.names import SPEC_HASH
 from trimtab.deploy.knative.mirror import Mirror
 from trimtab.deploy.knative.place import FORCED
 from trimtab.deploy.knative.podlog import last_lines
-from trimtab.deploy.knative.situation import Diagnosis, Reason, Situation, condition, crashed
+from trimtab.deploy.knative.situation import Diagnosis, Reason, Situation, condition, crashed, state_of
 from trimtab.deploy.stages import Stages
 from trimtab.errors import DeployFailed, TargetError
 
@@ -50,6 +50,8 @@ class Waiter:
         self._pause = pause or self._bell.wait
         self._events: list[Manifest] = []
         self._logs: dict[str, str] = {}
+        self._states: dict[str, tuple[tuple[object, ...], float]] = {}
+        """What each object is seen as, and since when."""
         self._said: tuple[str, bool] = ("", False)
 
     def wait(self, applied: Manifest) -> Manifest:
@@ -86,6 +88,7 @@ class Waiter:
         named = (each for each in revisions if each["metadata"]["name"] == latest)
         revision = next((each for each in named if _is_of(each, service)), None)
         own = [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(OF_REVISION) == latest]
+        seen = [service, *([revision] if revision is not None else []), *own]
         return Situation(
             service=service,
             revision=revision,
@@ -93,8 +96,16 @@ class Waiter:
             events=_of(self._events, str(latest)) if revision is not None else [],
             logs=self._logs,
             waited=waited,
+            lasted={item["metadata"]["name"]: self._lasted(item) for item in seen},
             patience=self._patience,
         )
+
+    def _lasted(self, item: Manifest) -> float:
+        """Give the seconds for which an object has been as it is, by our own clock: those of clusters may be others."""
+        name, state, now = item["metadata"]["name"], state_of(item), self._clock()
+        if self._states.get(name, (None, 0.0))[0] != state:
+            self._states[name] = (state, now)
+        return now - self._states[name][1]
 
     def _served(self, applied: Manifest, situation: Situation) -> bool:
         """Report the stages that are done; True when the last one is."""
