@@ -225,60 +225,6 @@ def test_a_name_that_is_too_long_is_cut_and_stays_its_own() -> None:
     assert child("a", "b") == "a-b"
 
 
-def test_a_stream_of_this_machine_is_refused() -> None:
-    wanted = loads(
-        "apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {name: a}\n"
-        "spec: {handler: a, triggers: [{kind: stream, name: s, url: 'local:orders'}]}"
-    )
-    with pytest.raises(
-        SpecError, match=r"spec.triggers\[0\].url: found 'local:orders', allowed: a stream that the cluster reaches"
-    ):
-        render(Rendering(function=wanted, image=IMAGE, namespace="shop"))
-
-
-def with_filter(text: str) -> Any:
-    wanted = loads(
-        "apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {name: a}\n"
-        f"spec: {{handler: a, triggers: [{{kind: event, name: t, filters: [{text}]}}]}}"
-    )
-    objects = render(Rendering(function=wanted, image=IMAGE, namespace="shop")).objects
-    return next(item for item in objects if item["kind"] == "Trigger")["spec"]["filters"][0]
-
-
-@pytest.mark.parametrize(
-    ("text", "path"),
-    [
-        ("{exact: {x: ''}}", "exact.x"),
-        ("{prefix: {x: ''}}", "prefix.x"),
-        ("{suffix: {x: ''}}", "suffix.x"),
-        ("{not: {exact: {x: ''}}}", "not.exact.x"),
-        ("{any: [{exact: {x: ''}}]}", r"any\[0\].exact.x"),
-    ],
-)
-def test_a_filter_by_an_empty_text_is_refused_for_knative_would_leave_it_out(text: str, path: str) -> None:
-    expected = rf"spec\.triggers\[0\]\.filters\[0\]\.{path}: found '', allowed: a string that is not empty"
-    with pytest.raises(SpecError, match=expected):
-        with_filter(text)
-
-
-def test_a_filter_in_a_language_that_is_none_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"spec\.triggers\[0\]\.filters\[0\]\.cesql"):
-        with_filter("{cesql: 'total >'}")
-
-
-@pytest.mark.parametrize(
-    ("text", "written"),
-    [
-        ("{exact: {type: x, subject: y}}", {"all": [{"exact": {"type": "x"}}, {"exact": {"subject": "y"}}]}),
-        ("{not: {prefix: {a: x, b: y}}}", {"not": {"all": [{"prefix": {"a": "x"}}, {"prefix": {"b": "y"}}]}}),
-        ("{any: [{attributes: {a: ''}}]}", {"any": [{"cesql": "EXISTS a"}]}),
-        ("{all: [{suffix: {a: x}}, {cesql: 'a = 1'}]}", {"all": [{"suffix": {"a": "x"}}, {"cesql": "a = 1"}]}),
-    ],
-)
-def test_filters_are_written_as_every_knative_takes_them(text: str, written: Any) -> None:
-    assert with_filter(text) == written
-
-
 def test_a_sink_that_only_this_machine_can_fill_is_refused() -> None:
     wanted = loads(
         "apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {name: a}\n"
@@ -286,74 +232,6 @@ def test_a_sink_that_only_this_machine_can_fill_is_refused() -> None:
     )
     with pytest.raises(SpecError, match=r"spec.sink.stream: found 'redis://.*', allowed: a broker or a uri: no daemon"):
         render(Rendering(function=wanted, image=IMAGE, namespace="shop"))
-
-
-def test_a_consumer_puts_into_the_function_and_not_into_its_sink() -> None:
-    wanted = loads(
-        "apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {name: a}\n"
-        "spec: {handler: a, sink: {uri: 'http://x/'}, triggers: [{kind: stream, name: s, url: 'nats://n?stream=S'}]}"
-    )
-    found = render(Rendering(function=wanted, image=IMAGE, namespace="shop")).objects
-    (consumer,) = [item for item in found if item["kind"] == "ContainerSource"]
-    assert consumer["spec"]["template"]["spec"]["containers"][0]["env"] == []
-
-
-def test_a_streams_password_stays_a_name_that_the_consumer_reads() -> None:
-    (consumer,) = [item for item in rendered("streamed").objects if item["kind"] == "ContainerSource"]
-    container = consumer["spec"]["template"]["spec"]["containers"][0]
-    assert container["args"][0] == "redis://:$$(PASSWORD)@redis:6379/0?stream=orders"
-    assert container["env"][0]["valueFrom"] == {"secretKeyRef": {"name": "redis", "key": "password"}}
-
-
-def test_what_a_stream_is_otherwise_on_a_cluster_is_said() -> None:
-    assert rendered("streamed").notes == [
-        "trigger 'orders': 1 process consumes all the time, not scaled by lag: the cluster has no KEDA",
-        "trigger 'many': 3 processes consume all the time, not scaled by lag: the cluster has no KEDA",
-    ]
-    assert rendered("streamed", keda=True).notes == []
-
-
-def consumed(text: str, *, keda: bool) -> Rendered:
-    wanted = loads(
-        "apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {name: a}\n"
-        "spec: {handler: a, env: [{name: P, valueFrom: {secretKeyRef: {name: redis, key: p}}}],"
-        f" triggers: [{{kind: stream, name: s, {text}}}]}}"
-    )
-    return render(Rendering(function=wanted, image=IMAGE, namespace="shop", keda=keda))
-
-
-@pytest.mark.parametrize(
-    ("consumers", "keda", "kinds"),
-    [
-        ("{min: 0, max: 4}", True, ["Deployment", "TriggerAuthentication", "ScaledObject"]),
-        ("{min: 0, max: 4}", False, ["Deployment"]),
-        ("{min: 4, max: 4}", True, ["Deployment"]),
-        ("{min: 1, max: 1}", True, ["ContainerSource"]),
-    ],
-)
-def test_consumers_are_scaled_where_their_number_may_vary_and_there_is_keda(
-    consumers: str, keda: bool, kinds: list[str]
-) -> None:
-    found = consumed(f"url: 'redis://:$(P)@redis?stream=o', consumers: {consumers}", keda=keda)
-    made = {item["kind"]: item for item in found.objects if item["kind"] != "Service"}
-    assert list(made) == kinds
-    if "ScaledObject" not in kinds:
-        assert made[kinds[0]]["spec"].get("replicas", 1) == int(consumers[-2])
-        return
-    deployment, login, scaled = (made[kind]["spec"] for kind in kinds)
-    assert "replicas" not in deployment  # they are KEDA's
-    assert deployment["template"]["spec"]["containers"][0]["env"][1:] == [{"name": "KEDA_PASSWORD", "value": "$(P)"}]
-    assert login["env"] == [{"parameter": "password", "name": "KEDA_PASSWORD", "containerName": "consume"}]
-    assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (0, 4)
-    assert scaled["scaleTargetRef"] == {"name": made["Deployment"]["metadata"]["name"]}
-
-
-def test_a_stream_whose_lag_keda_cannot_know_keeps_its_number_and_says_why() -> None:
-    found = consumed("url: 'mqtt://m?stream=t', consumers: {max: 2}", keda=True)
-    assert found.notes == [
-        "trigger 's': 2 processes consume all the time, not scaled by lag: an MQTT broker tells no lag"
-    ]
-    assert found.objects[-1]["spec"]["replicas"] == 2
 
 
 def test_a_variable_is_set_once_and_the_last_one_counts() -> None:
