@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from trimtab.deploy.knative import record
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.failures import Forbidden
-from trimtab.deploy.knative.client.kinds import CONFIG_MAP, MADE, RARE, SERVICE, SINK_BINDING, kind_of
+from trimtab.deploy.knative.client.kinds import CONFIG_MAP, MADE, RARE, SERVICE, SINK_BINDING, Kind, kind_of
 from trimtab.deploy.knative.manifests import Rendered, Rendering, render
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.manifests.container import BOUND
@@ -125,6 +125,12 @@ def _applied(api: Api, item: Manifest, *, force: bool, sleep: Callable[[float], 
 def is_going(item: Manifest) -> bool:
     """Tell whether an object was deleted and is kept by somebody's finalizer for a while."""
     return "deletionTimestamp" in item["metadata"]
+
+
+def there(api: Api, kind: Kind, name: str) -> Manifest | None:
+    """Give an object that is there to stay; what is being deleted says nothing about what comes after it."""
+    found = api.find(kind, name)
+    return None if found is None or is_going(found) else found
 
 
 def owned(api: Api, name: str, project: str | None = None) -> list[Manifest]:

@@ -24,7 +24,6 @@ from trimtab.deploy.knative.client.kinds import (
     CONFIG_MAP,
     JOB,
     SERVICE,
-    Kind,
     kind_of,
 )
 from trimtab.deploy.knative.commit import commit_of
@@ -33,7 +32,7 @@ from trimtab.deploy.knative.forward import shared
 from trimtab.deploy.knative.image import image_of
 from trimtab.deploy.knative.ingress import gate, load_balancer, through
 from trimtab.deploy.knative.look import described
-from trimtab.deploy.knative.manifests.abc import Manifest, Rendered, Rendering
+from trimtab.deploy.knative.manifests.abc import Rendered, Rendering
 from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY
 from trimtab.deploy.knative.preflight.checks import check
 from trimtab.deploy.knative.preflight.facts import Check, Facts
@@ -107,7 +106,7 @@ class KnativeTarget(Target):
         facts, wanted = self._checked(rendering, forced=forced)
         stages.finish("preflight", f"{facts.kubernetes}, Knative {facts.knative or 'of unknown version'}")
         kind, at = (CONFIG_MAP, record.name_of(name)) if function.spec.kind == "job" else (SERVICE, name)
-        before = self._there(api, kind, at)
+        before = place.there(api, kind, at)
         live = place.applied(api, wanted.objects, force=how.force_conflicts, sleep=self._sleep)
         stale = place.stale(place.owned(api, name, function.metadata.project), wanted.objects)
         place.prune(api, stale)
@@ -172,33 +171,24 @@ class KnativeTarget(Target):
         rendering = placed(api, rendering, facts.groups)
         if rendering.function.spec.kind != "job" and SERVICE.api in facts.groups:
             with contextlib.suppress(Forbidden):  # the table says it, with the role that is needed
-                live = self._there(api, SERVICE, rendering.name)
+                live = place.there(api, SERVICE, rendering.name)
         wanted = place.desired(rendering, live, forced=forced, hold=self.options.hold)
         force = self.options.force_conflicts
         facts = gather(api, facts, wanted.objects, force_conflicts=force, dry_run=dry_run)
         return check(facts, wanted.objects), facts, wanted
 
-    @staticmethod
-    def _there(api: Api, kind: Kind, name: str) -> Manifest | None:
-        """Give an object that is there to stay; what is being deleted says nothing about what comes after it."""
-        found = api.find(kind, name)
-        return None if found is None or place.is_going(found) else found
-
     # Describing
 
     def get(self, name: str) -> FunctionInfo:
         """See Target."""
-        found = [info for info in self._described(name) if info.name == name]
+        found = [info for info in described(self.api, self.name, name) if info.name == name]
         if not found:
             raise NotFound(f"no function {name!r}")
         return found[0]
 
     def functions(self) -> list[FunctionInfo]:
         """See Target."""
-        return self._described(None)
-
-    def _described(self, name: str | None) -> list[FunctionInfo]:
-        return described(self.api, self.name, name)
+        return described(self.api, self.name)
 
     # Changing
 
