@@ -50,10 +50,16 @@ def namespace() -> Iterator[str]:
     core.create_namespace({"metadata": {"name": name}})
     try:
         broker = {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "metadata": {"name": "default"}}
-        custom.create_namespaced_custom_object("eventing.knative.dev", "v1", name, "brokers", broker)
+        where = ("eventing.knative.dev", "v1", name, "brokers")
+        custom.create_namespaced_custom_object(*where, broker)
+        until(lambda: _address(custom.get_namespaced_custom_object(*where, "default")), 60, "the broker has an address")
         yield name
     finally:
         core.delete_namespace(name)
+
+
+def _address(broker: dict[str, Any]) -> Any:
+    return ((broker.get("status") or {}).get("address") or {}).get("url")
 
 
 class Cluster:

@@ -87,6 +87,20 @@ def test_a_job_gives_results_and_its_log(cluster: Cluster) -> None:
     assert "training" in lines
 
 
+def test_an_event_starts_a_job(cluster: Cluster) -> None:
+    """By a JobSink, or by a Service of ours where the cluster has none."""
+    trigger = {"kind": "event", "name": "on", "filters": [{"exact": {"type": "test.job"}}]}
+    report = "def handler(context, event):\n    context.log_result('type', event.type)\n"
+    cluster.target.deploy(cluster.function("on-event", report, kind="job", triggers=[trigger]))
+    emits = "def handler(context, event):\n    context.emit(type='test.job', data={})\n    return 'emitted'\n"
+    url = cluster.deploy("starts", emits, sink={"broker": "default"})
+    cluster.call(url).check("starts")
+    ended = until(
+        lambda: [run for run in cluster.target.runs("on-event") if run.finished], 180, "the job of the event has ended"
+    )
+    assert [(run.state, run.results) for run in ended] == [("succeeded", {"type": "test.job"})]
+
+
 def test_traffic_is_split_and_rolled_back(cluster: Cluster) -> None:
     cluster.deploy("split", HELLO.replace("world", "one"), scale={"min": 1})
     url = cluster.deploy("split", HELLO.replace("world", "two"), scale={"min": 1})

@@ -57,11 +57,14 @@ class Deployment(Struct, kw_only=True):
 
 
 class RevisionInfo(Struct, kw_only=True):
-    """One immutable revision. `percent` is its share of the traffic now; `urls` holds its tags' own addresses."""
+    """One immutable revision. `percent` is its share of the traffic now; `urls` holds its tags' own addresses.
+
+    `starting`: it is not known yet whether it will be ready; `retired`: it was, and nothing is sent to it.
+    """
 
     name: str
     created: float
-    state: Literal["ready", "failed", "retired"]
+    state: Literal["starting", "ready", "failed", "retired"]
     percent: int = 0
     urls: dict[str, str] = {}
     replicas: int = 0

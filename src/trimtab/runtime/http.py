@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from urllib.parse import urlsplit
@@ -14,9 +15,15 @@ Header = tuple[bytes, bytes]
 
 @contextmanager
 def request(
-    method: str, url: str, headers: Iterable[Header], body: bytes | None, *, timeout: float | None = None
+    method: str,
+    url: str,
+    headers: Iterable[Header],
+    body: bytes | None,
+    *,
+    timeout: float | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[http.client.HTTPResponse]:
-    """Send, and give the answer with its body still to be read; redirects are not followed.
+    """Send, and give the answer with its body still to be read; redirects are not followed. `tls`: whom https trusts.
 
     Errors: TargetUnreachable for whatever comes between (refused, timed out, broken off), also while it is read.
     """
@@ -24,9 +31,13 @@ def request(
     secure = parts.scheme == "https"
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise TargetUnreachable(f"{url!r} is not an http or https URL")
-    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    at = (parts.hostname, parts.port)
     try:
-        with closing(kind(parts.hostname, parts.port, timeout=timeout)) as connection:
+        with closing(
+            http.client.HTTPSConnection(*at, timeout=timeout, context=tls)
+            if secure
+            else http.client.HTTPConnection(*at, timeout=timeout)
+        ) as connection:
             _send(connection, method, f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}", headers, body)
             yield connection.getresponse()
     except TimeoutError as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 import certifi
 import pytest
+import urllib3
 import yaml
 from tests.deploy.knative.fake.server import FakeCluster, Fault
 from tests.deploy.knative.fake.store import Refusal
@@ -79,6 +80,22 @@ def test_a_slow_answer_is_given_up_and_asked_for_again(
     cluster.faults.append(Fault("PATCH", "configmaps", 0, times=1, delay=0.6))
     api.apply(config_map())
     assert len(slept) == 1
+
+
+def test_an_api_that_hangs_or_is_not_there_is_told_of_within_ten_seconds(
+    api: Api, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    def silent(*_: object, timeout: Any, **__: object) -> None:
+        given.append(max(timeout.connect_timeout, timeout.read_timeout))
+        raise urllib3.exceptions.ReadTimeoutError(pool, "/version", "read timed out")
+
+    pool = api.http._client.rest_client.pool_manager
+    monkeypatch.setattr(pool, "request", silent)
+    with pytest.raises(TargetUnreachable, match="does not answer"):
+        api.version()
+    assert sum(given) + sum(slept) <= 10
 
 
 def test_a_write_that_lost_a_race_is_repeated(api: Api, cluster: FakeCluster) -> None:

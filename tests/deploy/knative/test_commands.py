@@ -151,6 +151,22 @@ def test_a_target_that_is_not_there(trimtab: Trimtab) -> None:
     assert "'nope' is not one of local, knative; $TRIMTAB_HOME/targets.yaml names more" in result.stderr
 
 
+def test_export_says_what_the_cluster_has(trimtab: Trimtab, tmp_path: Path) -> None:
+    stream = "{kind: stream, name: s, url: 'redis://redis?stream=o', consumers: {max: 3}}"
+    head = "apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {name: a}\n"
+    (tmp_path / "streamed.yaml").write_text(
+        f"{head}spec: {{handler: a, build: {{image: '{IMAGE}'}}, triggers: [{stream}]}}"
+    )
+    here = ("--target", "knative")
+    assert "kind: ScaledObject" not in trimtab("export", "streamed.yaml", *here).stdout
+    assert "kind: ScaledObject" in trimtab("export", "streamed.yaml", *here, "--keda").stdout
+    job = "kind: job, triggers: [{kind: event, name: e}]"
+    (tmp_path / "job.yaml").write_text(f"{head}spec: {{handler: a, build: {{image: '{IMAGE}'}}, {job}}}")
+    assert "kind: JobSink" in trimtab("export", "job.yaml", *here).stdout
+    assert "kind: RoleBinding" in trimtab("export", "job.yaml", *here, "--no-jobsink").stdout
+    assert "--image, --keda and --no-jobsink go with --target" in trimtab("export", "job.yaml", "--keda").stderr
+
+
 def test_export_goes_to_the_targets_namespace(trimtab: Trimtab, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "targets.yaml").write_text("targets: {shop: {namespace: shop}}")
@@ -199,7 +215,9 @@ def test_how_a_url_is_reached() -> None:
     assert through("http://localhost/", "", str) == ("http://localhost/", {})
     assert through(url, "10.0.0.1:80", str) == ("http://10.0.0.1:80/", {"host": "hello.default.nowhere.invalid"})
     assert through(url, "", lambda: "10.0.0.2") == ("http://10.0.0.2/", {"host": "hello.default.nowhere.invalid"})
-    with pytest.raises(Conflict, match="does not resolve here, and no load balancer was found: give --ingress ADDR"):
+    with pytest.raises(
+        Conflict, match="does not resolve here, and neither a load balancer nor a pod of an ingress was found"
+    ):
         through(url, "", str)
     with pytest.raises(Conflict, match="an ingress by its address is for http"):
         through("https://hello.default.nowhere.invalid/", "10.0.0.1", str)

@@ -13,7 +13,8 @@ from tests.deploy.knative.fake.server import FakeCluster
 from tests.deploy.knative.fake.store import Object
 from tests.deploy.knative.test_target import function
 
-from trimtab.deploy.knative.diagnosis import Reason, Situation, diagnose
+from trimtab.deploy.knative.diagnosis import diagnose
+from trimtab.deploy.knative.situation import Reason, Situation
 from trimtab.deploy.knative.target import KnativeTarget, Options
 from trimtab.errors import DeployFailed
 
@@ -23,7 +24,7 @@ POD = "hello-00002-deployment-abc"
 
 def situation(data: dict[str, Any]) -> Situation:
     container = {"image": "registry.example.com/hello@sha256:ab", "resources": {"limits": {"memory": "64Mi"}}}
-    spec = {"containers": [container]}
+    spec = {"containers": [container], "imagePullSecrets": [{"name": each} for each in data.get("pull_secrets", [])]}
     names = {"pod": POD, "replicaset": "hello-00002-deployment-5b"}
     return Situation(
         service={
@@ -70,6 +71,12 @@ def test_nothing_known_is_nothing_wrong() -> None:
     assert diagnose(Situation(service={"metadata": {"name": "x"}, "spec": {}})) is None
 
 
+def asked(data: dict[str, Any]) -> str:
+    """Give what of a function's description a situation depends on."""
+    secrets = ", ".join(data.get("pull_secrets", []))
+    return f"scheduling: {{imagePullSecrets: [{secrets}]}}"
+
+
 def replay(data: dict[str, Any]) -> Any:
     """Let the fake cluster's new revisions end as a situation says."""
 
@@ -98,18 +105,21 @@ def test_a_deployment_ends_with_the_sentence(name: str, target: KnativeTarget, k
     knative.outcome = replay(data)
     target.options = Options(timeout=20)
     with pytest.raises(DeployFailed) as caught:
-        target.deploy(function())
+        target.deploy(function(asked(data)))
     text = str(caught.value).replace(IMAGE, "registry.example.com/hello@sha256:ab")
     words = data["expect"][-1]
     if "(limit" not in words and "hello-00002" not in words:
         assert words in text
 
 
-def test_the_old_revision_serves_on_when_the_new_one_fails(target: KnativeTarget, knative: Knative) -> None:
+def test_the_old_revision_serves_on_when_the_new_one_fails(
+    target: KnativeTarget, knative: Knative, cluster: FakeCluster
+) -> None:
     target.deploy(function())
     knative.outcome = replay(SITUATIONS["crash at start"])
     with pytest.raises(DeployFailed, match="hello-00002: the container crashes at start"):
         target.deploy(function("scale: {max: 2}"))
+    update(cluster, "revisions", "hello-00002", conditions=[{"type": "Ready", "status": "False"}])
     info = target.get("hello")
     assert {r.name: (r.state, r.percent) for r in info.revisions} == {
         "hello-00001": ("ready", 100),
@@ -123,7 +133,7 @@ def test_what_may_pass_is_said_and_the_deployment_goes_on(target: KnativeTarget,
     target.options = Options(timeout=0.5, say=said.append)
     with pytest.raises(DeployFailed, match="crashes at start"):
         target.deploy(function())
-    assert said[0].startswith("hello-00001: the container crashes at start (exit code 3)")
+    assert said[0].startswith("waiting: hello-00001: the container crashes at start (exit code 3)")
 
 
 def test_a_deployment_that_takes_too_long_says_what_to_do(target: KnativeTarget, knative: Knative) -> None:

@@ -38,12 +38,15 @@ def models() -> dict[tuple[str, str], Any]:
     """The published schemas, as typed models made from the CRDs and from Kubernetes' own OpenAPI description."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the models, about their own fields
+        from cloudcoil.models.keda import v1alpha1 as keda
         from cloudcoil.models.knative_eventing.eventing import v1 as eventing
         from cloudcoil.models.knative_eventing.sinks import v1alpha1 as sinks
         from cloudcoil.models.knative_eventing.sources import v1 as sources
         from cloudcoil.models.knative_serving.serving import v1 as serving
         from cloudcoil.models.kubernetes.apps import v1 as apps
         from cloudcoil.models.kubernetes.batch import v1 as batch
+        from cloudcoil.models.kubernetes.core import v1 as core
+        from cloudcoil.models.kubernetes.rbac import v1 as rbac
     return {
         ("serving.knative.dev/v1", "Service"): serving.Service,
         ("eventing.knative.dev/v1", "Trigger"): eventing.Trigger,
@@ -54,6 +57,11 @@ def models() -> dict[tuple[str, str], Any]:
         ("apps/v1", "Deployment"): apps.Deployment,
         ("batch/v1", "CronJob"): batch.CronJob,
         ("batch/v1", "Job"): batch.Job,
+        ("keda.sh/v1alpha1", "ScaledObject"): keda.ScaledObject,
+        ("keda.sh/v1alpha1", "TriggerAuthentication"): keda.TriggerAuthentication,
+        ("v1", "ServiceAccount"): core.ServiceAccount,
+        ("rbac.authorization.k8s.io/v1", "Role"): rbac.Role,
+        ("rbac.authorization.k8s.io/v1", "RoleBinding"): rbac.RoleBinding,
     }
 
 
@@ -66,20 +74,27 @@ def check_schema(known: dict[tuple[str, str], Any], manifest: Any) -> None:
     assert model.model_dump(mode="json", by_alias=True, exclude_unset=True) == manifest
 
 
-@pytest.mark.parametrize("name", SPECS)
-def test_a_function_is_rendered_as_reviewed(name: str) -> None:
-    found = rendered(name)
+CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in SPECS}
+CASES["streamed-with-keda"] = ("streamed", {"keda": True})
+CASES["job-without-jobsink"] = ("job", {"job_sink": False})
+"""Golden files: the function, and what its cluster has."""
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_function_is_rendered_as_reviewed(case: str) -> None:
+    name, more = CASES[case]
+    found = rendered(name, **more)
     text = "".join(f"# {note}\n" for note in found.notes) + "---\n".join(map(to_yaml, found.objects))
-    path = GOLDEN / f"{name}.yaml"
+    path = GOLDEN / f"{case}.yaml"
     if os.environ.get("TRIMTAB_UPDATE_GOLDEN") == "1":
         path.write_text(text, "utf-8")
     assert text == path.read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", SPECS)
-def test_every_object_fits_the_published_schema_and_has_no_field_that_is_not_in_it(name: str) -> None:
-    known = models()
-    for manifest in rendered(name).objects:
+@pytest.mark.parametrize("case", CASES)
+def test_every_object_fits_the_published_schema_and_has_no_field_that_is_not_in_it(case: str) -> None:
+    known, (name, more) = models(), CASES[case]
+    for manifest in rendered(name, **more).objects:
         check_schema(known, manifest)
 
 
@@ -99,14 +114,15 @@ def test_a_run_fits_the_published_schema() -> None:
     manifest = job(rendering, "abc123", {"depth": 5}, {"rows": "store://datasets/shop/rows"})
     check_schema(models(), manifest)
     (container,) = manifest["spec"]["template"]["spec"]["containers"]
-    values = {each["name"]: each["value"] for each in container["env"]}
+    values = {each["name"]: each.get("value") for each in container["env"]}
     assert values["TRIMTAB_PARAMETERS"] == '{"depth":5}'
     assert values["TRIMTAB_RUN"] == "abc123"
 
 
-@pytest.mark.parametrize("name", SPECS)
-def test_every_container_meets_the_restricted_pod_security_standard(name: str) -> None:
-    for container in containers(rendered(name).objects):
+@pytest.mark.parametrize("case", CASES)
+def test_every_container_meets_the_restricted_pod_security_standard(case: str) -> None:
+    name, more = CASES[case]
+    for container in containers(rendered(name, **more).objects):
         rights = container["securityContext"]
         assert rights["runAsNonRoot"] is True
         assert rights["allowPrivilegeEscalation"] is False
@@ -130,9 +146,40 @@ def test_the_same_function_gives_the_same_objects_wherever_its_code_lies() -> No
     ] * 2
 
 
-def test_a_cluster_without_job_sinks_gets_none() -> None:
-    kinds = [manifest["kind"] for manifest in rendered("job", job_sink=False).objects]
-    assert "JobSink" not in kinds
+@pytest.mark.parametrize("text", ["kind: http", "kind: job"])
+def test_whatever_runs_the_functions_image_has_its_pull_secrets(text: str) -> None:
+    triggers = [
+        "{kind: cron, name: c, schedule: '@daily', overlap: skip}",
+        "{kind: event, name: e}",
+        *(["{kind: stream, name: s, url: 'nats://n?stream=S'}"] if text == "kind: http" else []),
+    ]
+    wanted = loads(
+        "apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {name: a}\n"
+        f"spec: {{handler: a, {text}, scheduling: {{imagePullSecrets: [registry]}}, triggers: [{', '.join(triggers)}]}}"
+    )
+    rendering = Rendering(function=wanted, image=IMAGE, namespace="shop", job_sink=False)
+    pods = pod_specs([*render(rendering).objects, job(rendering, "1", {})])
+    assert len(pods) == 4 if text == "kind: http" else 3
+    assert all(pod["imagePullSecrets"] == [{"name": "registry"}] for pod in pods)
+
+
+def pod_specs(found: Any) -> list[dict[str, Any]]:
+    if isinstance(found, dict):
+        here = [found] if isinstance(found.get("containers"), list) else []
+        return [*here, *(each for value in found.values() for each in pod_specs(value))]
+    return [each for item in found for each in pod_specs(item)] if isinstance(found, list) else []
+
+
+def test_where_there_is_no_jobsink_a_service_that_may_only_create_jobs_starts_them() -> None:
+    objects = {manifest["kind"]: manifest for manifest in rendered("job", job_sink=False).objects}
+    assert "JobSink" not in objects
+    assert objects["Role"]["rules"] == [{"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]}]
+    assert objects["RoleBinding"]["subjects"] == [
+        {"kind": "ServiceAccount", "name": "train-starter", "namespace": "shop"}
+    ]
+    assert objects["Service"]["spec"]["template"]["spec"]["serviceAccountName"] == "train-starter"
+    assert objects["Service"]["metadata"]["labels"]["networking.knative.dev/visibility"] == "cluster-local"
+    assert objects["Trigger"]["spec"]["subscriber"]["ref"]["name"] == "train-starter"
 
 
 @pytest.mark.parametrize(
@@ -178,29 +225,13 @@ def test_a_name_that_is_too_long_is_cut_and_stays_its_own() -> None:
     assert child("a", "b") == "a-b"
 
 
-def test_a_stream_of_this_machine_is_refused() -> None:
+def test_a_sink_that_only_this_machine_can_fill_is_refused() -> None:
     wanted = loads(
         "apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {name: a}\n"
-        "spec: {handler: a, triggers: [{kind: stream, name: s, url: 'local:orders'}]}"
+        "spec: {handler: a, sink: {stream: 'redis://redis:6379/0?stream=out'}}"
     )
-    with pytest.raises(
-        SpecError, match=r"spec.triggers\[0\].url: found 'local:orders', allowed: a stream that the cluster reaches"
-    ):
+    with pytest.raises(SpecError, match=r"spec.sink.stream: found 'redis://.*', allowed: a broker or a uri: no daemon"):
         render(Rendering(function=wanted, image=IMAGE, namespace="shop"))
-
-
-def test_a_streams_password_stays_a_name_that_the_consumer_reads() -> None:
-    (consumer,) = [item for item in rendered("streamed").objects if item["kind"] == "ContainerSource"]
-    container = consumer["spec"]["template"]["spec"]["containers"][0]
-    assert container["args"][0] == "redis://:$$(PASSWORD)@redis:6379/0?stream=orders"
-    assert container["env"][0]["valueFrom"] == {"secretKeyRef": {"name": "redis", "key": "password"}}
-
-
-def test_what_a_stream_is_otherwise_on_a_cluster_is_said() -> None:
-    assert rendered("streamed").notes == [
-        "trigger 'orders': 1 process consumes all the time; nothing scales them by lag, and not to zero",
-        "trigger 'many': 3 processes consume all the time; nothing scales them by lag, and not to zero",
-    ]
 
 
 def test_a_variable_is_set_once_and_the_last_one_counts() -> None:

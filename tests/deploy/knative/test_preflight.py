@@ -41,7 +41,7 @@ def test_a_cluster_that_has_all_is_a_table_without_a_fix(target: KnativeTarget) 
         "kubernetes": "v1.32.1",
         "knative": "1.19.0",
         "namespace": "default: there",
-        "permissions": "34 of 34 granted",
+        "permissions": "37 of 37 granted",
         "broker": "default: there",
         "dry run": "3 objects accepted",
     }
@@ -89,8 +89,18 @@ def test_no_eventing_where_a_trigger_needs_it(target: KnativeTarget, cluster: Fa
 
 def test_no_jobsink_where_an_event_starts_a_job(target: KnativeTarget, cluster: FakeCluster) -> None:
     cluster.groups.remove("sinks.knative.dev/v1alpha1")
-    row = failed(target, function("kind: job, triggers: [{kind: event, name: a}]"))["jobsink"]
-    assert "install Knative Eventing 1.15 or newer" in row.fix
+    rows = {row.name: row for row in target.preflight(function("kind: job, triggers: [{kind: event, name: a}]"))}
+    assert all(row.ok for row in rows.values())
+    assert rows["jobsink"].found == "not there; a Service of ours, which may create jobs, starts them"
+    cluster.forbidden.add(("create", "rolebindings"))
+    found = failed(target, function("kind: job, triggers: [{kind: event, name: a}]"))["permission"]
+    assert found.found == "no create on rolebindings.rbac.authorization.k8s.io"
+
+
+def test_whoever_may_not_see_roles_needs_none_where_none_is_made(target: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.forbidden |= {(verb, kind) for verb in ("list", "delete") for kind in ("roles", "rolebindings")}
+    assert all(row.ok for row in target.preflight(function("kind: job, triggers: [{kind: event, name: a}]")))
+    target.diff(function())
 
 
 def test_a_knative_that_is_too_old(target: KnativeTarget, cluster: FakeCluster) -> None:
@@ -223,6 +233,33 @@ def test_a_name_of_another_project(target: KnativeTarget, cluster: FakeCluster) 
 def test_a_broker_that_is_not_there(target: KnativeTarget) -> None:
     row = failed(target, function("triggers: [{kind: event, name: a, broker: other}]"))["broker"]
     assert (row.found, row.fix) == ("other: not there", "kn broker create other -n default")
+
+
+def test_a_sink_whose_broker_has_no_address_yet(target: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.add("eventing.knative.dev/v1", "brokers", "new")
+    row = failed(target, function("sink: {broker: new}"))["broker"]
+    assert (row.found, row.fix) == (
+        "new: there, without an address",
+        "kubectl describe broker new -n default (says why)",
+    )
+
+
+def test_a_sinks_broker_must_be_readable(target: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.forbidden.add(("get", "brokers"))
+    assert failed(target, function("sink: {broker: default}"))["permission"].found == (
+        "no get on brokers.eventing.knative.dev"
+    )
+
+
+@pytest.mark.parametrize("verb", ["create", "get", "list", "watch", "patch", "delete"])
+def test_what_a_run_of_a_job_asks_for_is_needed(target: KnativeTarget, cluster: FakeCluster, verb: str) -> None:
+    cluster.forbidden.add((verb, "jobs"))
+    assert failed(target, function("kind: job"))["permission"].found == f"no {verb} on jobs.batch"
+
+
+def test_letting_go_of_a_binding_is_needed(target: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.forbidden.add(("patch", "sinkbindings"))
+    assert failed(target, function())["permission"].found == "no patch on sinkbindings.sources.knative.dev"
 
 
 def test_what_may_not_be_read_does_not_fail_and_deploys(target: KnativeTarget, cluster: FakeCluster) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import queue
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -10,6 +13,8 @@ from tests.deploy.knative.fake.server import FakeCluster
 from tests.deploy.knative.fake.store import Key, Object
 from tests.deploy.knative.test_target import function
 
+from trimtab.deploy.knative.manifests.job import KEPT
+from trimtab.deploy.knative.runs import Runs
 from trimtab.deploy.knative.target import KnativeTarget
 from trimtab.errors import NotFound
 from trimtab.spec import Function, FunctionSpec, Metadata
@@ -70,6 +75,24 @@ def test_a_run_gives_its_results_and_its_log(target: KnativeTarget) -> None:
     assert target.runs("other") == []
 
 
+def test_a_runs_lines_come_while_it_runs(target: KnativeTarget, cluster: FakeCluster, jobs: Jobs) -> None:
+    jobs.code = None
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(lambda: target.run(job(), {}, on_log=lines.put))
+        try:
+            assert lines.get(timeout=20) == "training"
+            (name,) = cluster.names("v1", "pods")
+            cluster.logs[name].append((f"{TIME}3.0", "epoch 2"))
+            assert lines.get(timeout=20) == "epoch 2"
+            assert not running.done()
+        finally:
+            jobs.code = 0
+            for key in [key for key in cluster.store.objects if key.plural == "jobs"]:
+                jobs(cluster, "WRITTEN", cluster.store.get(key))
+        assert running.result(timeout=20).state == "succeeded"
+
+
 def test_the_job_says_what_to_do(target: KnativeTarget, cluster: FakeCluster, jobs: Jobs) -> None:
     info = target.run(job(), {"depth": 3}, inputs={"data": "s3://b/x"}, artifact_path="s3://b/a", wait=False)
     assert info.state in ("pending", "succeeded")
@@ -125,6 +148,29 @@ def test_a_run_is_cancelled_and_stays_in_the_history(target: KnativeTarget, clus
         target.cancel("nope")
 
 
+def test_a_run_that_was_cancelled_is_kept_for_a_day_as_finished_ones_are(
+    target: KnativeTarget, cluster: FakeCluster, jobs: Jobs
+) -> None:
+    jobs.code = None
+    info = target.run(job(), {}, wait=False)
+    running = target.run(job(), {}, wait=False)
+    start = time.time()
+    assert Runs(target.api, lambda: start).cancel(info.id).finished == int(start)
+    assert {each.id for each in Runs(target.api, lambda: start + KEPT - 1).list()} == {info.id, running.id}
+    assert [each.id for each in Runs(target.api, lambda: start + KEPT + 2).list("train")] == [running.id]
+    assert cluster.names("batch/v1", "jobs") == [f"train-{running.id}"]
+
+
+def test_a_history_of_old_runs_is_shown_to_whoever_may_only_look(
+    target: KnativeTarget, cluster: FakeCluster, jobs: Jobs
+) -> None:
+    jobs.code = None
+    info = target.run(job(), {}, wait=False)
+    target.cancel(info.id)
+    cluster.forbidden.add(("delete", "jobs"))
+    assert Runs(target.api, lambda: time.time() + KEPT + 2).list() == []
+
+
 @pytest.mark.usefixtures("jobs")
 def test_a_deployed_job_is_run_by_its_name(target: KnativeTarget) -> None:
     done = target.deploy(job())
@@ -164,3 +210,11 @@ def test_ctrl_c_cancels_the_run(target: KnativeTarget, jobs: Jobs, monkeypatch: 
     with pytest.raises(KeyboardInterrupt):
         target.run(job(), {})
     assert target.runs()[0].state == "cancelled"
+
+
+@pytest.mark.usefixtures("jobs")
+def test_a_run_has_the_sinks_address_before_any_binding_acts(target: KnativeTarget, cluster: FakeCluster) -> None:
+    target.run(function("kind: job, sink: {broker: default}", name="train"), {})
+    (name,) = cluster.names("batch/v1", "jobs")
+    container = cluster.object("batch/v1", "jobs", name)["spec"]["template"]["spec"]["containers"][0]
+    assert container["env"][-2] == {"name": "K_SINK", "value": "http://broker.example.com/default"}

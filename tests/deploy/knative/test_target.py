@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from tests.deploy.knative.conftest import IMAGE
-from tests.deploy.knative.fake.knative import Knative
+from tests.deploy.knative.fake.knative import Knative, healthy, update
 from tests.deploy.knative.fake.server import FakeCluster
 
 from trimtab.deploy.abc import Stage
@@ -113,6 +113,23 @@ def test_a_new_revision_takes_the_traffic_whatever_was_split_before(target: Knat
     assert {r.name: r.percent for r in target.get("hello").revisions}["hello-00003"] == 100
 
 
+def test_a_revision_that_is_still_starting_has_not_failed_and_is_nothing_to_roll_back_to(
+    target: KnativeTarget, knative: Knative
+) -> None:
+    def starting(cluster: FakeCluster, _: object, revision: str) -> None:
+        update(cluster, "revisions", revision, conditions=[{"type": "Ready", "status": "Unknown"}])
+
+    knative.outcome = starting
+    target.options = Options(wait=False)
+    target.deploy(edited(1))
+    assert [(r.name, r.state) for r in target.get("hello").revisions] == [("hello-00001", "starting")]
+    knative.outcome = healthy
+    target.deploy(edited(2))
+    assert [(r.name, r.state) for r in target.get("hello").revisions][1] == ("hello-00002", "ready")
+    with pytest.raises(Conflict, match="'hello' has no ready revision before 'hello-00002' to roll back to"):
+        target.rollback("hello")
+
+
 def test_rollback_goes_to_the_ready_revision_before(target: KnativeTarget) -> None:
     target.deploy(edited(1))
     with pytest.raises(Conflict, match="'hello' has no ready revision before 'hello-00001' to roll back to"):
@@ -163,6 +180,21 @@ def test_a_conflict_that_comes_between_check_and_apply_is_told_field_by_field(
     assert "  .spec.broker is owned by 'argocd'\n--force-conflicts takes them over" in str(caught.value)
 
 
+def test_consumers_are_scaled_by_keda_from_when_the_cluster_has_it(target: KnativeTarget, cluster: FakeCluster) -> None:
+    stream = "triggers: [{kind: stream, name: s, url: 'redis://redis?stream=o', consumers: {max: 3}}]"
+    assert target.deploy(function(stream)).warnings == [
+        "trigger 's': 3 processes consume all the time, not scaled by lag: the cluster has no KEDA"
+    ]
+    assert cluster.object("apps/v1", "deployments", "hello-s")["spec"]["replicas"] == 3
+    cluster.groups.append("keda.sh/v1alpha1")
+    assert target.deploy(function(stream)).warnings == []
+    assert "replicas" not in cluster.object("apps/v1", "deployments", "hello-s")["spec"]
+    assert cluster.names("keda.sh/v1alpha1", "scaledobjects") == ["hello-s"]
+    assert [(t.name, t.state) for t in target.get("hello").triggers] == [("s", "active")]
+    target.deploy(function())
+    assert cluster.names("keda.sh/v1alpha1", "scaledobjects") == []
+
+
 def test_diff_names_what_differs_field_by_field(target: KnativeTarget, cluster: FakeCluster) -> None:
     target.deploy(function("triggers: [{kind: event, name: a}]"))
     assert target.diff(function("triggers: [{kind: event, name: a}]")) == []
@@ -200,36 +232,29 @@ def test_a_target_of_another_namespace_puts_objects_there(kubeconfig: Path, clus
     assert shop.get("hello").target == "shop"
 
 
-def test_logs_of_all_pods_come_merged_and_with_what_was_before_a_restart(
+def environ(cluster: FakeCluster, name: str = "hello") -> dict[str, str]:
+    template = cluster.object(SERVING, "services", name)["spec"]["template"]
+    return {each["name"]: each.get("value", "") for each in template["spec"]["containers"][0]["env"]}
+
+
+def test_the_first_revision_has_the_sinks_address_before_any_binding_acts(
     target: KnativeTarget, cluster: FakeCluster
 ) -> None:
-    from tests.deploy.knative.fake.knative import pod
+    target.deploy(function("sink: {broker: default, extensions: {b: x, a: y}}"))
+    revision = cluster.object(SERVING, "revisions", "hello-00001")
+    assert revision["spec"]["containers"][0]["env"][-2:] == [
+        {"name": "K_SINK", "value": "http://broker.example.com/default"},
+        {"name": "K_CE_OVERRIDES", "value": '{"extensions":{"a":"y","b":"x"}}'},
+    ]
+    assert cluster.names("sources.knative.dev/v1", "sinkbindings") == ["hello-sink"]
 
+
+def test_another_sink_reaches_the_first_pod_of_the_next_revision(target: KnativeTarget, cluster: FakeCluster) -> None:
+    target.deploy(function("sink: {broker: default}"))
+    target.deploy(function("sink: {uri: 'http://events.example.com/in'}"))
+    assert environ(cluster)["K_SINK"] == "http://events.example.com/in"
     target.deploy(function())
-    restarted = [{"name": "user-container", "restartCount": 1, "state": {"running": {}}}]
-    second = pod(cluster, "hello-00001", 2, containerStatuses=restarted)
-    cluster.logs[second] = [("2026-01-01T00:00:03.5", "c")]
-    cluster.previous[second] = [("2026-01-01T00:00:00.0", "a")]
-    cluster.logs["hello-00001-deployment-1"] = [("2026-01-01T00:00:02.0", "b")]
-    assert list(target.logs("hello")) == ["a", "b", "c"]
-    assert list(target.logs("hello", tail=2)) == ["b", "c"]
-    with pytest.raises(SpecError, match="revision: found 'x', allowed: one of hello-00001"):
-        target.logs("hello", revision="x")
-
-
-def test_following_goes_on_across_restarts_and_new_pods(target: KnativeTarget, cluster: FakeCluster) -> None:
-    from tests.deploy.knative.fake.knative import pod
-
-    target.deploy(function())
-    first = "hello-00001-deployment-1"
-    lines = iter(target.logs("hello", follow=True))
-    assert next(lines) == "hello from hello-00001"
-    cluster.logs[first].append(("2026-01-01T00:00:05.1", "after a restart"))
-    assert next(lines) == "after a restart"
-    second = pod(cluster, "hello-00001", 2)
-    cluster.logs[second] = [("2026-01-01T00:00:06.0", "from a new pod")]
-    assert next(lines) == "from a new pod"
-    lines.close()  # type: ignore[attr-defined]
+    assert "K_SINK" not in environ(cluster)
 
 
 def test_what_a_sink_binding_put_in_stays_and_is_no_conflict(target: KnativeTarget, cluster: FakeCluster) -> None:
@@ -237,12 +262,10 @@ def test_what_a_sink_binding_put_in_stays_and_is_no_conflict(target: KnativeTarg
     target.deploy(function(sink))
     key = next(key for key in cluster.store.objects if key.plural == "services")
     containers = cluster.store.get(key)["spec"]["template"]["spec"]["containers"]
-    containers[0]["env"].append({"name": "K_SINK", "value": "http://broker"})
+    containers[0]["env"].insert(-1, {"name": "K_CA_CERTS", "value": "a certificate"})
     bound = cluster.store.merge(key, {"spec": {"template": {"spec": {"containers": containers}}}}, "webhook")
     target.deploy(function(sink))
     assert cluster.object(SERVING, "services", "hello")["spec"] == bound["spec"]
     assert target.diff(function(sink)) == []
     target.deploy(function(f"{sink}, env: [{{name: A, value: b}}]"))
-    live = cluster.object(SERVING, "services", "hello")["spec"]["template"]["spec"]["containers"][0]
-    assert {"name": "K_SINK", "value": "http://broker"} in live["env"]
-    assert {"name": "A", "value": "b"} in live["env"]
+    assert (environ(cluster)["K_CA_CERTS"], environ(cluster)["A"]) == ("a certificate", "b")

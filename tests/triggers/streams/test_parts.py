@@ -19,11 +19,10 @@ from trimtab.triggers.streams.call import Called, judged
 from trimtab.triggers.streams.cloudevent import to_event, to_record
 from trimtab.triggers.streams.dead import revived
 from trimtab.triggers.streams.figures import Figures, metrics
-from trimtab.triggers.streams.keda import scaled_object
 from trimtab.triggers.streams.lanes import Item, Lanes
 from trimtab.triggers.streams.offsets import Offsets
 from trimtab.triggers.streams.outcome import judge, letter
-from trimtab.triggers.streams.plan import Plan, start
+from trimtab.triggers.streams.plan import start
 from trimtab.triggers.streams.redrive import dead_name
 
 NOW = 1000.0
@@ -326,32 +325,3 @@ def test_figures_are_prometheus_text() -> None:
     assert 'trimtab_stream_up{function="f",trigger="t"} 1' in text
     assert 'trimtab_stream_delivered_total{function="f",trigger="t"} 3' in text
     assert 'trimtab_stream_lag_waiting{function="f",trigger="t"} 7' in text
-
-
-@pytest.mark.parametrize(
-    ("url", "kind", "fields"),
-    [
-        ("redis://host?stream=o", "redis-streams", {"stream": "o", "consumerGroup": "g", "lagCount": "50"}),
-        ("nats://host?stream=o", "nats-jetstream", {"stream": "o", "consumer": "g", "lagThreshold": "50"}),
-        ("kafka://one,two?stream=o", "kafka", {"topic": "o", "bootstrapServers": "one:9092,two:9092"}),
-        ("amqp://host?stream=o", "rabbitmq", {"queueName": "o", "mode": "QueueLength", "value": "50"}),
-        ("mqtt://host?stream=o", "metrics-api", {"valueLocation": "waiting", "targetValue": "50"}),
-    ],
-)
-def test_keda_scales_by_the_lag_of_each_kind_of_broker(url: str, kind: str, fields: dict[str, str]) -> None:
-    from msgspec.structs import replace
-
-    plan = Plan(id="f/t", url=replace(parse(url), group="g"))
-    made = scaled_object(plan, "consumer", namespace="n", least=0, most=5, lag=50)
-    assert made["spec"]["scaleTargetRef"] == {"name": "consumer"}
-    # Where the consumer itself is asked for the lag, there has to be one.
-    assert made["spec"]["minReplicaCount"] == (1 if kind == "metrics-api" else 0)
-    assert made["spec"]["maxReplicaCount"] == 5
-    (trigger,) = made["spec"]["triggers"]
-    assert trigger["type"] == kind
-    assert fields.items() <= trigger["metadata"].items()
-
-
-def test_an_embedded_stream_cannot_be_scaled_on_a_cluster() -> None:
-    with pytest.raises(SpecError, match="a stream of a broker that the cluster reaches"):
-        scaled_object(Plan(id="f/t", url=parse("local:o")), "consumer", namespace="n", least=0, most=5, lag=50)

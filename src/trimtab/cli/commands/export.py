@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 @function_options
 @named_target(None, "Print the objects of this cluster instead: knative, or one of targets.yaml.")
 @click.option("--image", metavar="REF", help="With --target: the image, by digest (default: spec.build.image).")
+@click.option("--keda", is_flag=True, help="With --target: the cluster has KEDA, which scales consumers of streams.")
+@click.option("--no-jobsink", is_flag=True, help="With --target: the cluster has no JobSink; a Service starts jobs.")
 @click.option("--nuclio-report", is_flag=True, help="Print only what of a Nuclio document is not carried over.")
 @output_option("yaml", "json")
 def export(
@@ -27,6 +29,8 @@ def export(
     changes: Changes,
     target: str | None,
     image: str | None,
+    keda: bool,
+    no_jobsink: bool,
     nuclio_report: bool,
     output: Literal["yaml", "json"],
 ) -> None:
@@ -37,7 +41,8 @@ def export(
     a Nuclio or MLRun document says and cannot be carried over is listed on stderr.
 
     With `--target knative` these are the Kubernetes objects that the function becomes on a cluster, for git and for
-    `kubectl apply`; what a cluster does otherwise than the description says is listed on stderr.
+    `kubectl apply`; what a cluster does otherwise than the description says is listed on stderr. No cluster is asked:
+    --keda and --no-jobsink say what it has.
 
     \b
     trimtab export hello.py --min 1 > function.yaml
@@ -59,14 +64,16 @@ def export(
     for leftover in leftovers:
         out.warn(f"not carried over: {leftover}")
     if target is not None:
-        _objects(function, target, image, output)
+        _objects(function, target, image, output, keda=keda, job_sink=not no_jobsink)
         return
-    if image is not None:
-        raise click.UsageError("--image goes with --target")
+    if image is not None or keda or no_jobsink:
+        raise click.UsageError("--image, --keda and --no-jobsink go with --target")
     click.echo(dump(_relative(function), output).rstrip("\n"))
 
 
-def _objects(function: Function, target: str, image: str | None, output: Literal["yaml", "json"]) -> None:
+def _objects(
+    function: Function, target: str, image: str | None, output: Literal["yaml", "json"], *, keda: bool, job_sink: bool
+) -> None:
     from trimtab.deploy.knative.manifests import Rendering, render
     from trimtab.deploy.named import settings_of
     from trimtab.spec.document import to_yaml
@@ -78,7 +85,16 @@ def _objects(function: Function, target: str, image: str | None, output: Literal
         out.warn(f"{image} is not named by its digest: what runs changes whenever the tag is moved")
     cluster = settings_of(target)
     namespace = cluster.namespace or function.metadata.namespace
-    found = render(Rendering(function=function, image=image, namespace=namespace, environ=cluster.environ))
+    found = render(
+        Rendering(
+            function=function,
+            image=image,
+            namespace=namespace,
+            environ=cluster.environ,
+            keda=keda,
+            job_sink=job_sink,
+        )
+    )
     for note in found.notes:
         out.warn(note)
     if output == "json":

@@ -48,7 +48,7 @@ def revision_before(info: FunctionInfo) -> str:
     """Give the ready revision before the one that serves most. Errors: Conflict where there is none."""
     serving = max(info.revisions, key=lambda each: each.percent, default=None)
     names = [each.name for each in info.revisions]
-    ready = [each.name for each in info.revisions if each.state != "failed"]
+    ready = [each.name for each in info.revisions if each.state in ("ready", "retired")]
     place_of = names.index(serving.name) if serving else 0
     earlier = [name for name in ready if names.index(name) < place_of]
     if not earlier:

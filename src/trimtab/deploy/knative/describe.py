@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
 from trimtab.deploy.abc import FunctionInfo, RevisionInfo, TriggerInfo
 from trimtab.deploy.knative.client.kinds import CONTAINER_SOURCE, CRON_JOB, DEPLOYMENT, PING_SOURCE, TRIGGER, kind_of
-from trimtab.deploy.knative.diagnosis import condition
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.manifests.names import TRIGGER as TRIGGER_LABEL
 from trimtab.deploy.knative.record import Record
+from trimtab.deploy.knative.situation import condition
 from trimtab.deploy.knative.times import seconds_of
 from trimtab.spec import CronTrigger, EventTrigger, Scale
 from trimtab.spec.plain import plain
@@ -69,17 +69,22 @@ def _age(revision: Manifest) -> tuple[int, str]:
 def _revision(item: Manifest, status: dict[str, Any], running: list[Manifest]) -> RevisionInfo:
     name = item["metadata"]["name"]
     traffic = [each for each in status.get("traffic") or [] if each.get("revisionName") == name]
-    ready = condition(item, "Ready").get("status")
-    routed = (item["metadata"].get("labels") or {}).get("serving.knative.dev/routingState")
-    state = "retired" if ready == "True" and routed == "reserve" and not traffic else "ready"
     return RevisionInfo(
         name=name,
         created=seconds_of(item["metadata"].get("creationTimestamp")) or 0.0,
-        state="failed" if ready != "True" else state,  # type: ignore[arg-type]
+        state=_state(item, routed=bool(traffic)),
         percent=sum(int(each.get("percent") or 0) for each in traffic),
         urls={each["tag"]: with_slash(each.get("url", "")) for each in traffic if each.get("tag")},
         replicas=sum((pod["metadata"].get("labels") or {}).get(OF_REVISION) == name for pod in running),
     )
+
+
+def _state(item: Manifest, *, routed: bool) -> Literal["starting", "ready", "failed", "retired"]:
+    ready = condition(item, "Ready").get("status", "Unknown")
+    if ready != "True":
+        return "failed" if ready == "False" else "starting"
+    labels = item["metadata"].get("labels") or {}
+    return "retired" if labels.get("serving.knative.dev/routingState") == "reserve" and not routed else "ready"
 
 
 def _error(service: Manifest | None) -> str | None:

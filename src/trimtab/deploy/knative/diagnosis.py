@@ -7,35 +7,19 @@ not at all ("RevisionMissing"), so the pods' own states and the events are read 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
-
-from msgspec import Struct
+from collections.abc import Callable
+from typing import Any
 
 from trimtab.deploy.knative.manifests.abc import Manifest
-from trimtab.deploy.knative.manifests.container import MAIN
+from trimtab.deploy.knative.situation import Diagnosis, Situation, condition, crashed, main_status
 
-Reason = Literal[
-    "image-not-found",
-    "image-denied",
-    "image-platform",
-    "registry-unreachable",
-    "config-missing",
-    "out-of-memory",
-    "exits",
-    "crash",
-    "unschedulable",
-    "quota",
-    "webhook",
-    "not-ready",
-    "name-taken",
-    "ingress",
-    "failed",
-]
 _TAIL = 12
 """Lines of a log that a sentence shows: a short traceback."""
 _PATIENCE = 8.0
 """Seconds after which what may still pass is spoken of."""
+_NODE = 60.0
+"""Seconds for an autoscaler to say that it adds a node; where there is none nobody says anything."""
+_UNPLACED = "Unschedulable"
 _PLATFORM = re.compile(
     r"exec format error|no match(?:ing manifest)? for platform|does not match the (?:specified|host) platform"
 )
@@ -44,58 +28,12 @@ _MISSING = re.compile(r"not found|manifest unknown|name unknown|\b404\b|does not
 _ADMISSION = re.compile(r'admission webhook "(?P<name>[^"]+)" denied the request: (?P<why>.*)', re.DOTALL)
 
 
-class Situation(Struct, kw_only=True):
-    """What is known of one revision that is waited for. Objects are as the API gives them."""
-
-    service: Manifest
-    revision: Manifest | None = None
-    pods: list[Manifest] = []
-    events: list[Manifest] = []
-    logs: dict[str, str] = {}
-    """Pods' last log lines, where they were asked for."""
-    waited: float = 0.0
-    """Seconds since the objects were applied."""
-    patience: float = 60.0
-    """Seconds that a replica may take to become ready (`spec.timeouts.start`)."""
-
-    @property
-    def name(self) -> str:
-        """The revision's name, or the function's while there is none."""
-        return str((self.revision or self.service)["metadata"]["name"])
-
-
-class Diagnosis(Struct, frozen=True, kw_only=True):
-    """What is wrong. `final`: waiting does not help."""
-
-    reason: Reason
-    text: str
-    final: bool = True
-
-
 def diagnose(situation: Situation) -> Diagnosis | None:
     """Give the first thing that is known to be wrong; None while nothing is."""
     for rule in _RULES:
         if found := rule(situation):
             return found
     return None
-
-
-def condition(item: Manifest | None, kind: str) -> dict[str, Any]:
-    """Give one of an object's conditions; empty where it has none of that kind."""
-    conditions = ((item or {}).get("status") or {}).get("conditions") or []
-    return next((each for each in conditions if each.get("type") == kind), {})
-
-
-def main_status(pod: Manifest) -> dict[str, Any]:
-    """Give the state of the container that holds the function's code; empty while there is none."""
-    statuses = (pod.get("status") or {}).get("containerStatuses") or []
-    return next((each for each in statuses if each.get("name") == MAIN), {})
-
-
-def crashed(pod: Manifest) -> dict[str, Any]:
-    """Give how the function's container ended last; empty where it has not."""
-    status = main_status(pod)
-    return (status.get("state") or {}).get("terminated") or (status.get("lastState") or {}).get("terminated") or {}
 
 
 # Rules, in the order in which they are asked
@@ -115,7 +53,7 @@ def _image(situation: Situation) -> Diagnosis | None:
     for pod in situation.pods:
         waiting = (main_status(pod).get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}:
-            said = [waiting.get("message", ""), *_events(situation, pod["metadata"]["name"], "Failed")]
+            said = [waiting.get("message", ""), *situation.said(pod["metadata"]["name"], "Failed")]
             return _pull(situation, "\n".join(said))
     missing = condition(situation.revision, "ContainerHealthy")
     if missing.get("reason") == "ContainerMissing":
@@ -124,18 +62,30 @@ def _image(situation: Situation) -> Diagnosis | None:
 
 
 def _pull(situation: Situation, said: str) -> Diagnosis | None:
-    image = _image_name(situation)
+    image = situation.image
     if _PLATFORM.search(said):
         return _wrong_platform(situation, image)
     if _DENIED.search(said):
-        do = "name a pull secret (spec.scheduling.imagePullSecrets) or give the service account one"
-        return Diagnosis(reason="image-denied", text=f"{situation.name}: the registry denies the cluster {image}; {do}")
+        text = f"{situation.name}: the registry denies the cluster {image}{_credentials(situation)}"
+        return Diagnosis(reason="image-denied", text=text)
     if _MISSING.search(said):
         do = "was it pushed to a registry that the cluster reaches under the same name?"
         return Diagnosis(reason="image-not-found", text=f"{situation.name}: {image} is not in its registry; {do}")
     if not said.strip() or (said.strip().startswith("Back-off pulling image") and "\n" not in said.strip()):
         return None if situation.waited < _PATIENCE else _unpulled(situation, image, said)
     return _unpulled(situation, image, said)
+
+
+def _credentials(situation: Situation) -> str:
+    """Say with which credentials the image was asked for, and what to do about them."""
+    for pod in situation.pods:
+        for message in situation.said(pod["metadata"]["name"], "FailedToRetrieveImagePullSecret"):
+            lost = message.partition("(")[2].partition(")")[0] or "that is named"
+            return f": its pull secret {lost} is not there; create it in this namespace (kubectl create secret docker-registry {lost} ...)"
+    names = ", ".join(each["name"] for each in situation.spec.get("imagePullSecrets") or [])
+    if names:
+        return f" with the pull secret {names}; correct its credentials, which must be good for this registry and image"
+    return "; name a pull secret (spec.scheduling.imagePullSecrets) or give the service account one"
 
 
 def _unpulled(situation: Situation, image: str, said: str) -> Diagnosis:
@@ -157,10 +107,10 @@ def _config(situation: Situation) -> Diagnosis | None:
         if waiting.get("reason") in {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}:
             said = waiting.get("message", waiting["reason"])
             if _PLATFORM.search(said):
-                return _wrong_platform(situation, _image_name(situation))
+                return _wrong_platform(situation, situation.image)
             text = f"{situation.name}: the container cannot be made: {said}; create what is missing, or correct spec.env and spec.volumes"
             return Diagnosis(reason="config-missing", text=text)
-        for message in _events(situation, pod["metadata"]["name"], "FailedMount"):
+        for message in situation.said(pod["metadata"]["name"], "FailedMount"):
             if "not found" in message:
                 text = f"{situation.name}: a volume cannot be mounted: {_last_part(message)}; create it, or correct spec.volumes"
                 return Diagnosis(reason="config-missing", text=text)
@@ -190,7 +140,7 @@ def _ending(situation: Situation, ended: dict[str, Any], said: str, *, final: bo
         text = f"{who}: out of memory at start (limit {limit}); raise spec.resources.limits.memory, or load less"
         return Diagnosis(reason="out-of-memory", text=text, final=final)
     if _PLATFORM.search(said):
-        return _wrong_platform(situation, _image_name(situation))
+        return _wrong_platform(situation, situation.image)
     lines = "".join(f"\n  {line}" for line in said.splitlines()[-_TAIL:])
     if code == 0:
         text = f"{who}: the container ends by itself (exit code 0) instead of serving; its command must go on listening on $PORT"
@@ -222,16 +172,36 @@ def _quota_or_webhook(situation: Situation) -> Diagnosis | None:
 
 
 def _unschedulable(situation: Situation) -> Diagnosis | None:
+    """A pod that no node takes may yet be taken: an autoscaler looks every ten seconds, and says what it comes to."""
+    why, item = _unplaced(situation)
+    if item is None:
+        return None
+    pod, lasted = item["metadata"]["name"], situation.since(item)
+    grows = any(situation.said(pod, reason) for reason in ("TriggeredScaleUp", "Nominated"))
+    full = next(iter(situation.said(pod, "NotTriggerScaleUp")), "").partition(": ")[2]
+    text = f"{situation.name}: no node takes the pod: {why.rstrip('.')}; "
+    if grows:
+        return Diagnosis(reason="unschedulable", text=f"{text}the cluster is adding a node", final=False, growing=True)
+    if full:
+        text = f"{text}{_advice(why)}. The cluster's autoscaler adds none: {full}"
+        return Diagnosis(reason="unschedulable", text=text, final=lasted >= _PATIENCE)
+    if lasted < _NODE:
+        return Diagnosis(reason="unschedulable", text=text + _advice(why), final=False)
+    waited = f"after {lasted:.0f} s nothing says that a node is being added"
+    return Diagnosis(reason="unschedulable", text=f"{text}{_advice(why)}. Not waiting longer: {waited}")
+
+
+def _unplaced(situation: Situation) -> tuple[str, Manifest | None]:
+    """Give why a pod has no node, and the pod; the revision and its word where no pod is seen yet."""
     for pod in situation.pods:
         scheduled = condition(pod, "PodScheduled")
-        if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
-            name = pod["metadata"]["name"]
-            grows = any(_events(situation, name, reason) for reason in ("TriggeredScaleUp", "Nominated"))
-            why = scheduled.get("message", "no node fits")
-            do = "the cluster is adding a node" if grows else _advice(why)
-            text = f"{situation.name}: no node takes the pod: {why.rstrip('.')}; {do}"
-            return Diagnosis(reason="unschedulable", text=text, final=not grows and situation.waited >= _PATIENCE)
-    return None
+        if scheduled.get("status") == "False" and scheduled.get("reason") == _UNPLACED:
+            return scheduled.get("message") or "no node fits", pod
+    resources = condition(situation.revision, "ResourcesAvailable")
+    placed = any(condition(pod, "PodScheduled").get("status") == "True" for pod in situation.pods)
+    if resources.get("reason") == _UNPLACED and not placed:
+        return resources.get("message") or "no node fits", situation.revision
+    return "", None
 
 
 def _advice(why: str) -> str:
@@ -251,14 +221,15 @@ def _not_ready(situation: Situation) -> Diagnosis | None:
         status = main_status(pod)
         if "running" not in (status.get("state") or {}) or condition(pod, "Ready").get("status") == "True":
             continue
-        if situation.waited < _PATIENCE:
+        lasted = situation.since(pod)
+        if lasted < _PATIENCE:
             return None
-        probes = _events(situation, pod["metadata"]["name"], "Unhealthy")
+        probes = situation.said(pod["metadata"]["name"], "Unhealthy")
         said = f": {probes[-1]}" if probes else ""
         log = situation.logs.get(pod["metadata"]["name"], "").strip()
         lines = "".join(f"\n  {line}" for line in log.splitlines()[-_TAIL:])
-        text = f"{situation.name}: it runs, but is not ready after {situation.waited:.0f} s{said}; is init_context (or load) still at work? spec.timeouts.start says how long it may take"
-        final = situation.waited >= situation.patience
+        text = f"{situation.name}: it runs, but is not ready after {lasted:.0f} s{said}; is init_context (or load) still at work? spec.timeouts.start says how long it may take"
+        final = lasted >= situation.patience
         return Diagnosis(reason="not-ready", text=text + (f". Its last lines:{lines}" if lines else ""), final=final)
     return None
 
@@ -266,7 +237,11 @@ def _not_ready(situation: Situation) -> Diagnosis | None:
 def _ingress(situation: Situation) -> Diagnosis | None:
     routes = condition(situation.service, "RoutesReady")
     waits = routes.get("reason") in {"IngressNotConfigured", "Uninitialized", "TrafficNotMigrated"}
-    if condition(situation.revision, "Ready").get("status") == "True" and waits and situation.waited >= _PATIENCE:
+    if (
+        condition(situation.revision, "Ready").get("status") == "True"
+        and waits
+        and situation.since(situation.revision) >= _PATIENCE
+    ):
         text = f"{situation.name} is ready, but the ingress is not ({routes['reason']}: {routes.get('message', '')}); look at the pods of the ingress (kubectl get pods -n kourier-system, or your ingress' namespace) and at its load balancer"
         return Diagnosis(reason="ingress", text=text, final=False)
     return None
@@ -274,6 +249,8 @@ def _ingress(situation: Situation) -> Diagnosis | None:
 
 def _failed(situation: Situation) -> Diagnosis | None:
     """Whatever else a condition calls final, in the most specific words there are."""
+    if condition(situation.revision, "ResourcesAvailable").get("reason") == _UNPLACED:
+        return None  # it passes when a node is there, and stands on for a while then
     for item, kinds in (
         (situation.revision, ("ContainerHealthy", "ResourcesAvailable", "Ready")),
         (situation.service, ("ConfigurationsReady", "RoutesReady", "Ready")),
@@ -285,8 +262,12 @@ def _failed(situation: Situation) -> Diagnosis | None:
                 return Diagnosis(reason="failed", text=text)
     wrapped = condition(situation.service, "ConfigurationsReady")
     if wrapped.get("status") == "False":
-        text = f"{situation.name}: {wrapped.get('message', wrapped.get('reason', 'failed'))}; `kubectl describe revision {situation.name}` has more"
-        return Diagnosis(reason="failed", text=text)
+        said = wrapped.get("message", wrapped.get("reason", "failed"))
+        text = f"{situation.name}: {said}; `kubectl describe revision {situation.name}` has more"
+        final = (
+            situation.since(situation.service) >= _PATIENCE or "creation failed" in said
+        )  # else the revision's own word is on its way
+        return Diagnosis(reason="failed", text=text, final=final)
     return None
 
 
@@ -303,19 +284,8 @@ _RULES: tuple[Callable[[Situation], Diagnosis | None], ...] = (
 )
 
 
-def _events(situation: Situation, name: str, reason: str) -> list[str]:
-    found: Iterator[Manifest] = (e for e in situation.events if (e.get("involvedObject") or {}).get("name") == name)
-    return [str(event.get("message", "")) for event in found if event.get("reason") == reason]
-
-
-def _image_name(situation: Situation) -> str:
-    spec = (situation.revision or {}).get("spec") or situation.service["spec"]["template"]["spec"]
-    return str(spec["containers"][0]["image"])
-
-
 def _limit(situation: Situation) -> str:
-    spec = (situation.revision or {}).get("spec") or situation.service["spec"]["template"]["spec"]
-    limits = (spec["containers"][0].get("resources") or {}).get("limits") or {}
+    limits = (situation.spec["containers"][0].get("resources") or {}).get("limits") or {}
     return str(limits.get("memory", "of the node or the namespace"))
 
 

@@ -6,15 +6,15 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.http import Stop
 from trimtab.deploy.knative.client.kinds import POD
-from trimtab.deploy.knative.diagnosis import main_status
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.podlog import stamped
+from trimtab.deploy.knative.situation import container_of, main_status
 from trimtab.errors import TargetError
 
 _LOOK = 1.0
@@ -23,7 +23,7 @@ _LOOK = 1.0
 
 def read(api: Api, labels: dict[str, str], tail: int | None) -> Iterator[str]:
     """Yield what the pods have said, oldest first, with what a container said before it was started again."""
-    yield from (line for _, line, _ in _merged(api, labels, tail))
+    yield from (line for _, line, _ in _merged(api, api.all(POD, labels), tail))
 
 
 def lines(api: Api, pod: Manifest) -> Iterator[str]:
@@ -31,10 +31,10 @@ def lines(api: Api, pod: Manifest) -> Iterator[str]:
     yield from (line for _, line in _all(api, pod, None))
 
 
-def _merged(api: Api, labels: dict[str, str], tail: int | None) -> list[tuple[str, str, str]]:
+def _merged(api: Api, pods: list[Manifest], tail: int | None) -> list[tuple[str, str, str]]:
     """Give (time, line, pod), by time."""
     found: list[tuple[str, str, str]] = []
-    for pod in api.all(POD, labels):
+    for pod in pods:
         name = pod["metadata"]["name"]
         found += [(at, line, name) for at, line in _all(api, pod, tail)]
     found.sort(key=lambda each: each[0])
@@ -47,7 +47,7 @@ def _all(api: Api, pod: Manifest, tail: int | None) -> Iterator[tuple[str, str]]
     for previous in (True, False) if restarted else (False,):
         try:
             asked = {**query, "previous": "true"} if previous else query
-            yield from stamped(api, pod["metadata"]["name"], query=asked)
+            yield from stamped(api, pod["metadata"]["name"], container_of(pod), query=asked)
         except (TargetError, OSError):
             continue  # it has not begun, or its log is gone with it
 
@@ -61,14 +61,17 @@ class Following:
         self._stops: dict[str, Stop] = {}
         self._threads: list[threading.Thread] = []
         self._last: dict[str, str] = {}
+        self._over: set[str] = set()
+        """Pods that have ended: their logs are read once more, and nothing comes any more."""
         self._finishing = threading.Event()
 
     def __iter__(self) -> Iterator[str]:
         try:
-            for at, line, pod in _merged(self._api, self._labels, self._tail):
+            pods = self._api.all(POD, self._labels)
+            for at, line, pod in _merged(self._api, pods, self._tail):
                 self._last[pod] = max(at, self._last.get(pod, ""))
                 yield line
-            self._attach()
+            self._attach(_ended(pods))
             looked, last_look = time.monotonic(), False
             while True:
                 with contextlib.suppress(queue.Empty):
@@ -93,30 +96,44 @@ class Following:
         for stop in self._stops.values():
             stop.set()
 
-    def _attach(self) -> None:
-        """Follow pods that are new; those that are gone are let go of."""
+    def _attach(self, read: Container[str] = ()) -> None:
+        """Follow pods that are new, but those that were `read` to their end; those that are gone are let go of."""
         try:
-            names = {pod["metadata"]["name"] for pod in self._api.all(POD, self._labels)}
+            pods = {pod["metadata"]["name"]: pod for pod in self._api.all(POD, self._labels)}
         except TargetError:
             return
-        for name in names - self._stops.keys():
+        self._over = _ended(pods.values())
+        for name in pods.keys() - self._stops.keys():
             stop = self._stops[name] = Stop()
-            thread = threading.Thread(target=self._follow, args=(name, stop), name=f"log-{name}", daemon=True)
+            if name in read:
+                continue
+            arguments = (name, container_of(pods[name]), stop)
+            thread = threading.Thread(target=self._follow, args=arguments, name=f"log-{name}", daemon=True)
             self._threads.append(thread)
             thread.start()
-        for name in self._stops.keys() - names:
+        for name in self._stops.keys() - pods.keys():
             self._stops.pop(name).set()
 
-    def _follow(self, pod: str, stop: Stop) -> None:
+    def _follow(self, pod: str, container: str, stop: Stop) -> None:
         """Read one pod from where we stopped, again and again: a container that is started again has a new log."""
         last = self._last.get(pod, "")
         while not stop.asked.is_set():
+            finishing, over = self._finishing.is_set(), pod in self._over
             since = {"sinceTime": f"{last[:19]}Z"} if last else {}
-            with contextlib.suppress(TargetError, OSError):
-                for at, line in stamped(self._api, pod, stop, {"follow": "true", **since}):
+            try:
+                for at, line in stamped(self._api, pod, container, stop, {"follow": "true", **since}):
                     if at > last:  # sinceTime counts in seconds: what was read before comes again
                         last = at
                         self._lines.put(line)
-            if self._finishing.is_set():
+            except (TargetError, OSError):
+                over = False
+            if finishing or over:
                 return
             stop.asked.wait(_LOOK / 2)
+
+
+def _ended(pods: Iterable[Manifest]) -> set[str]:
+    """Name the pods whose containers will not be started again."""
+    return {
+        pod["metadata"]["name"] for pod in pods if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    }

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import time
+from collections.abc import Callable
 from typing import Any
 
 from msgspec.structs import replace
 
 from trimtab.deploy.knative import record
 from trimtab.deploy.knative.client.api import Api
-from trimtab.deploy.knative.client.kinds import CONFIG_MAP, JOB_SINK, MADE, SERVICE, SINK_BINDING, kind_of
+from trimtab.deploy.knative.client.failures import Forbidden
+from trimtab.deploy.knative.client.kinds import CONFIG_MAP, MADE, RARE, SERVICE, SINK_BINDING, Kind, kind_of
 from trimtab.deploy.knative.manifests import Rendered, Rendering, render
 from trimtab.deploy.knative.manifests.abc import Manifest
+from trimtab.deploy.knative.manifests.container import BOUND
 from trimtab.deploy.knative.manifests.names import COMMIT, FIELD_MANAGER, FUNCTION, MANAGED_BY, PROJECT, SPEC_HASH
 from trimtab.errors import Conflict, NotFound, TargetError
 
@@ -21,8 +25,9 @@ FORCED = "trimtab.dev/forced"
 
 CANARY = "canary"
 """The tag of a revision that is held back."""
-_BOUND = ("K_SINK", "K_CE_OVERRIDES", "K_CA_CERTS")
-"""Variables that a SinkBinding sets."""
+_LOOK = 0.5
+_GOING = 120
+"""Looks at an object that is being deleted, a minute of them: an undone SinkBinding takes seconds."""
 
 
 def desired(rendering: Rendering, live: Manifest | None, *, forced: str = "", hold: bool = False) -> Rendered:
@@ -60,11 +65,13 @@ def _settle(service: Manifest, live: Manifest | None, forced: str) -> None:
 
 
 def _keep_bound(service: Manifest, live: Manifest | None) -> None:
-    """Keep what the SinkBinding put in: without it there would be a revision more, and one without a sink between."""
+    """Keep what only the SinkBinding knows: without it there would be a revision more, and one without it between."""
     before = (((live or {}).get("spec") or {}).get("template") or {}).get("spec") or {}
-    for container in (before.get("containers") or [])[:1]:
-        bound = [each for each in container.get("env") or [] if each["name"] in _BOUND]
-        service["spec"]["template"]["spec"]["containers"][0]["env"] += bound
+    there: dict[str, Any] = next(iter(before.get("containers") or []), {})
+    ours = service["spec"]["template"]["spec"]["containers"][0]
+    known = {each["name"]: each for item in (there, ours) for each in item.get("env") or [] if each["name"] in BOUND}
+    others = [each for each in ours["env"] if each["name"] not in BOUND]
+    ours["env"] = [*others, *(known[name] for name in BOUND if name in known)]
 
 
 def _pinned(live: Manifest | None) -> list[dict[str, Any]]:
@@ -85,15 +92,55 @@ def _template_notes(live: Manifest | None) -> dict[str, str]:
     return dict((template.get("metadata") or {}).get("annotations") or {})
 
 
-def applied(api: Api, objects: list[Manifest], *, force: bool) -> dict[str, Manifest]:
-    """Apply in order; give the objects by kind as the cluster has them. Errors: FieldConflict, Refused, Forbidden."""
-    return {item["kind"]: api.apply(item, force=force) for item in objects}
+def applied(
+    api: Api, objects: list[Manifest], *, force: bool, sleep: Callable[[float], None] = time.sleep
+) -> dict[str, Manifest]:
+    """Apply in order; give the objects by kind as the cluster has them.
+
+    Errors: FieldConflict, Refused, Forbidden; Conflict for an object that is being deleted and does not go.
+    """
+    return {item["kind"]: _applied(api, item, force=force, sleep=sleep) for item in objects}
+
+
+def _applied(api: Api, item: Manifest, *, force: bool, sleep: Callable[[float], None]) -> Manifest:
+    """Apply one object. One that is on its way out takes changes and is gone with them: it is waited for, then made anew."""
+    live = api.apply(item, force=force)
+    for _ in range(_GOING):
+        if not is_going(live):
+            return live
+        _let_go(api, live)
+        kind, name = kind_of(item), item["metadata"]["name"]
+        there = api.find(kind, name)
+        if there is None or not is_going(there):
+            live = api.apply(item, force=force)
+        else:
+            sleep(_LOOK)
+    holds = ", ".join(live["metadata"].get("finalizers") or []) or "what depends on it"
+    raise Conflict(
+        f"{kind.name} {name} has been going since {live['metadata']['deletionTimestamp']} and does not go, held by {holds}; "
+        f"see `kubectl describe {kind.name.lower()} {name}`, and deploy again when it is gone"
+    )
+
+
+def is_going(item: Manifest) -> bool:
+    """Tell whether an object was deleted and is kept by somebody's finalizer for a while."""
+    return "deletionTimestamp" in item["metadata"]
+
+
+def there(api: Api, kind: Kind, name: str) -> Manifest | None:
+    """Give an object that is there to stay; what is being deleted says nothing about what comes after it."""
+    found = api.find(kind, name)
+    return None if found is None or is_going(found) else found
 
 
 def owned(api: Api, name: str, project: str | None = None) -> list[Manifest]:
     """Give all objects of ours that belong to a function."""
     labels = {MANAGED_BY: FIELD_MANAGER, FUNCTION: name, **({PROJECT: project} if project else {})}
-    return [item for kind in MADE for item in api.all(kind, labels) if _ours(item)]
+    found = [item for kind in MADE for item in api.all(kind, labels)]
+    for kind in RARE:
+        with contextlib.suppress(Forbidden):
+            found += api.all(kind, labels)
+    return [item for item in found if _ours(item)]
 
 
 def stale(there: list[Manifest], objects: list[Manifest]) -> list[Manifest]:
@@ -107,14 +154,14 @@ def prune(api: Api, items: list[Manifest]) -> None:
     for item in items:
         with contextlib.suppress(Conflict):  # it is another one by now
             api.delete(kind_of(item), item["metadata"]["name"], uid=item["metadata"].get("uid", ""))
-        if kind_of(item) == SINK_BINDING and item["spec"]["subject"]["kind"] == "Job":
-            _let_go(api, item["metadata"]["name"])
+        _let_go(api, item)
 
 
-def _let_go(api: Api, name: str) -> None:
+def _let_go(api: Api, item: Manifest) -> None:
     """Have a SinkBinding of jobs go at once: Knative would wait until it can change finished jobs, which nobody can."""
-    with contextlib.suppress(TargetError):
-        api.change(SINK_BINDING, name, {"metadata": {"finalizers": None}})
+    if kind_of(item) == SINK_BINDING and item["spec"]["subject"]["kind"] == "Job":
+        with contextlib.suppress(TargetError):
+            api.change(SINK_BINDING, item["metadata"]["name"], {"metadata": {"finalizers": None}})
 
 
 def remove(api: Api, name: str) -> None:
@@ -126,11 +173,6 @@ def remove(api: Api, name: str) -> None:
     if not items:
         raise NotFound(f"no function {name!r}")
     prune(api, sorted(items, key=lambda item: (kind_of(item) == CONFIG_MAP, kind_of(item) == SERVICE)))
-
-
-def has_job_sink(groups: set[str]) -> bool:
-    """Tell whether the cluster can start jobs for events."""
-    return JOB_SINK.api in groups
 
 
 def _ours(item: Manifest) -> bool:

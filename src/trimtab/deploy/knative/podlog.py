@@ -32,10 +32,10 @@ def last_lines(api: Api, pod: str, *, previous: bool) -> str:
 
 
 def stamped(
-    api: Api, pod: str, stop: Stop | None = None, query: dict[str, Any] | None = None
+    api: Api, pod: str, container: str, stop: Stop | None = None, query: dict[str, Any] | None = None
 ) -> Iterator[tuple[str, str]]:
     """Yield (time, line) of a pod's container. Errors: NotFound, Refused while it waits to start, OSError."""
-    asked = {"container": MAIN, "timestamps": "true", **(query or {})}
+    asked = {"container": container, "timestamps": "true", **(query or {})}
     path, doing = POD.path(api.namespace, pod, "log"), f"read the log of {pod}"
     with api.http.lines(path, asked, doing=doing, read=None, stop=stop) as lines:
         for line in lines:

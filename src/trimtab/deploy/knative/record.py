@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
-from trimtab.deploy.knative.manifests.names import child, labels, provenance
+from trimtab.deploy.knative.manifests.names import child, labelled
 from trimtab.spec import Function, Source, from_dict
 from trimtab.spec.plain import plain
 
@@ -35,18 +35,8 @@ def written(rendering: Rendering) -> Manifest:
     function = rendering.function
     kept = replace(function, spec=replace(function.spec, source=Source()))
     document = msgspec.json.encode(plain(kept, defaults=False)).decode()
-    metadata = {
-        "name": name_of(rendering.name),
-        "namespace": rendering.namespace,
-        "labels": labels(rendering),
-        "annotations": provenance(rendering),
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": metadata,
-        "data": {_KEY: document, _IMAGE: rendering.image},
-    }
+    data = {_KEY: document, _IMAGE: rendering.image}
+    return labelled(rendering, "v1", "ConfigMap", name_of(rendering.name), {"data": data})
 
 
 def read(config_map: Manifest) -> Record:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -14,27 +15,29 @@ from trimtab.deploy.abc import RunInfo
 from trimtab.deploy.knative import logs
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.kinds import EVENT, JOB, POD
-from trimtab.deploy.knative.diagnosis import Situation, condition, diagnose, main_status
+from trimtab.deploy.knative.diagnosis import diagnose
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
 from trimtab.deploy.knative.manifests.container import MAIN
-from trimtab.deploy.knative.manifests.job import PARAMETERS, RUN, job
+from trimtab.deploy.knative.manifests.job import KEPT, PARAMETERS, RUN, job
 from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY
 from trimtab.deploy.knative.mirror import Mirror
-from trimtab.deploy.knative.times import seconds_of
+from trimtab.deploy.knative.situation import Situation, condition, main_status
+from trimtab.deploy.knative.times import seconds_of, text_of
 from trimtab.errors import NotFound, TargetError
 from trimtab.runtime.once import RESULT
 
 CANCELLED = "trimtab.dev/cancelled"
+"""When a run was cancelled."""
 _OF_JOB = "job-name"
 """The label by which Kubernetes ties a pod to its Job."""
 _PATIENCE = 8.0
 
 
 class Runs:
-    """The runs in one namespace."""
+    """The runs in one namespace. `now` gives seconds since the epoch."""
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
+    def __init__(self, api: Api, now: Callable[[], float] = time.time) -> None:
+        self._api, self._now = api, now
 
     def start(
         self, rendering: Rendering, parameters: dict[str, Any], inputs: dict[str, str], artifact_path: str | None
@@ -45,15 +48,24 @@ class Runs:
         return describe(made, None)
 
     def list(self, function: str | None = None) -> list[RunInfo]:
-        """Give the history, newest first: as long as the cluster keeps the Jobs."""
+        """Give the history, newest first: as long as the cluster keeps the Jobs, and we those that were cancelled."""
         labels = {MANAGED_BY: FIELD_MANAGER, **({FUNCTION: function} if function else {})}
         pods = _by_job(self._api.all(POD, labels))
-        found = [
-            self._described(item, pods.get(item["metadata"]["name"]))
-            for item in self._api.all(JOB, labels)
-            if _is_run(item)
-        ]
+        runs = [item for item in self._api.all(JOB, labels) if _is_run(item)]
+        old = [item for item in runs if self._is_old(item)]
+        self._drop(old)
+        found = [self._described(item, pods.get(item["metadata"]["name"])) for item in runs if item not in old]
         return sorted(found, key=lambda info: info.created, reverse=True)
+
+    def _is_old(self, item: Manifest) -> bool:
+        """Tell a run that was cancelled long ago: to the cluster a suspended Job never finishes, so its time never runs out."""
+        cancelled = _cancelled(item)
+        return cancelled is not None and self._now() - cancelled > KEPT
+
+    def _drop(self, items: Iterable[Manifest]) -> None:
+        for item in items:
+            with contextlib.suppress(TargetError):  # whoever may only look still gets the history
+                self._api.delete(JOB, item["metadata"]["name"], uid=item["metadata"].get("uid", ""))
 
     def get(self, run: str) -> RunInfo:
         """Give one run. Errors: NotFound."""
@@ -78,7 +90,7 @@ class Runs:
         item = self._job(run)
         info = self._described(item, self._pod(item))
         if info.state in ("pending", "running"):
-            patch = {"metadata": {"annotations": {CANCELLED: "true"}}, "spec": {"suspend": True}}
+            patch = {"metadata": {"annotations": {CANCELLED: text_of(self._now())}}, "spec": {"suspend": True}}
             item = self._api.change(JOB, item["metadata"]["name"], patch)
             info = describe(item, None)
         return info
@@ -162,7 +174,7 @@ def describe(item: Manifest, pod: Manifest | None, message: str = "") -> RunInfo
         state=state,  # type: ignore[arg-type]
         created=seconds_of(metadata.get("creationTimestamp")) or 0.0,
         started=seconds_of(status.get("startTime")),
-        finished=_finished(status, ended) if state not in ("pending", "running") else None,
+        finished=_cancelled(item) or _finished(status, ended) if state not in ("pending", "running") else None,
         exit_code=(ended or {}).get("exitCode"),
         parameters=msgspec.json.decode(notes.get(PARAMETERS, "{}")),
         results=said.get("results") or {},
@@ -174,7 +186,7 @@ def describe(item: Manifest, pod: Manifest | None, message: str = "") -> RunInfo
 
 
 def _state(item: Manifest, pod: Manifest | None) -> tuple[str, str]:
-    if (item["metadata"].get("annotations") or {}).get(CANCELLED):
+    if _cancelled(item) is not None:
         return "cancelled", "cancelled"
     if condition(item, "Complete").get("status") == "True":
         return "succeeded", ""
@@ -184,6 +196,10 @@ def _state(item: Manifest, pod: Manifest | None) -> tuple[str, str]:
         return "failed", "it took longer than spec.timeouts.request allows" if late else failed.get("message", "failed")
     running = pod is not None and (pod.get("status") or {}).get("phase") not in (None, "Pending")
     return ("running" if running else "pending"), ""
+
+
+def _cancelled(item: Manifest) -> float | None:
+    return seconds_of((item["metadata"].get("annotations") or {}).get(CANCELLED))
 
 
 def _finished(status: dict[str, Any], ended: dict[str, Any] | None) -> float | None:

@@ -13,38 +13,35 @@ from msgspec.structs import replace
 from trimtab.deploy.abc import Deployment, FunctionInfo, ModelChange, Progress, RunInfo, Target
 from trimtab.deploy.knative import diff as differences
 from trimtab.deploy.knative import logs, place, record
-from trimtab.deploy.knative.answers import deployed, deployed_job, image_in, objects_of, revision_before, sentence
+from trimtab.deploy.knative.answers import deployed, deployed_job, image_in, revision_before, sentence
 from trimtab.deploy.knative.canary import Canary, Counters, Decision, Figures, Guard
+from trimtab.deploy.knative.client import tunnel
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.connect import connect
 from trimtab.deploy.knative.client.failures import Forbidden
 from trimtab.deploy.knative.client.kinds import (
     BROKER,
     CONFIG_MAP,
-    CONTAINER_SOURCE,
-    CRON_JOB,
-    DEPLOYMENT,
     JOB,
-    PING_SOURCE,
-    POD,
-    REVISION,
     SERVICE,
-    TRIGGER,
     kind_of,
 )
 from trimtab.deploy.knative.commit import commit_of
-from trimtab.deploy.knative.describe import OF_REVISION, OF_SERVICE, Objects, describe
+from trimtab.deploy.knative.describe import OF_REVISION
+from trimtab.deploy.knative.forward import shared
 from trimtab.deploy.knative.image import image_of
-from trimtab.deploy.knative.ingress import load_balancer, through
-from trimtab.deploy.knative.manifests.abc import Manifest, Rendered, Rendering
+from trimtab.deploy.knative.ingress import gate, load_balancer, through
+from trimtab.deploy.knative.look import described
+from trimtab.deploy.knative.manifests.abc import Rendered, Rendering
 from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY
-from trimtab.deploy.knative.manifests.service import traffic_target
 from trimtab.deploy.knative.preflight.checks import check
 from trimtab.deploy.knative.preflight.facts import Check, Facts
 from trimtab.deploy.knative.preflight.gather import gather, reach
 from trimtab.deploy.knative.prometheus import scrape
+from trimtab.deploy.knative.routing import split
 from trimtab.deploy.knative.runs import Runs
-from trimtab.deploy.knative.wait import Waiter, is_current
+from trimtab.deploy.knative.surroundings import address_of, placed
+from trimtab.deploy.knative.wait import Waiter
 from trimtab.deploy.named import ClusterSettings
 from trimtab.deploy.stages import Stages
 from trimtab.errors import Conflict, NotFound, PreflightFailed, SpecError
@@ -54,8 +51,6 @@ from trimtab.spec.quantity import seconds
 
 WAIT = 300.0
 """Seconds that a deployment waits, unless told: an image of some GB on a slow line; what cannot succeed ends sooner."""
-_ROUTE = 60.0
-"""Seconds for the ingress to follow a change of the traffic."""
 
 
 class Options(Struct, kw_only=True):
@@ -111,17 +106,17 @@ class KnativeTarget(Target):
         facts, wanted = self._checked(rendering, forced=forced)
         stages.finish("preflight", f"{facts.kubernetes}, Knative {facts.knative or 'of unknown version'}")
         kind, at = (CONFIG_MAP, record.name_of(name)) if function.spec.kind == "job" else (SERVICE, name)
-        before = api.find(kind, at)
-        live = place.applied(api, wanted.objects, force=how.force_conflicts)
+        before = place.there(api, kind, at)
+        live = place.applied(api, wanted.objects, force=how.force_conflicts, sleep=self._sleep)
         stale = place.stale(place.owned(api, name, function.metadata.project), wanted.objects)
         place.prune(api, stale)
         stages.finish("apply", f"{len(wanted.objects)} objects" + (f", {len(stale)} pruned" if stale else ""))
         service = live.get("Service")
-        if service is None:
-            return deployed_job(name, live["ConfigMap"], before, stages, wanted)
-        if how.wait:
+        if service is not None and how.wait:
             patience = seconds(function.spec.timeouts.start)
             service = Waiter(api, stages, patience=patience, timeout=how.timeout, say=how.say).wait(service)
+        if service is None or function.spec.kind == "job":
+            return deployed_job(name, live["ConfigMap"], before, stages, wanted)
         return deployed(name, service, before, stages, wanted)
 
     def preflight(self, function: Function | None = None, *, image: str = "") -> list[Check]:
@@ -138,7 +133,8 @@ class KnativeTarget(Target):
         live = place.owned(api, function.metadata.name)
         image = image or function.spec.build.image or image_in(live) or self._not_built(function)
         service = next((item for item in live if kind_of(item) == SERVICE), None)
-        wanted = place.desired(self._rendering(function, image, api.groups()), service).objects
+        rendering = placed(api, self._rendering(function, image), api.groups())
+        wanted = place.desired(rendering, service).objects
         return differences.compare(wanted, live, place.stale(live, wanted))
 
     def _within(self, function: Function) -> Api:
@@ -147,14 +143,13 @@ class KnativeTarget(Target):
             return self.api
         return self.api.within(own)
 
-    def _rendering(self, function: Function, image: str, groups: set[str] | None = None) -> Rendering:
+    def _rendering(self, function: Function, image: str) -> Rendering:
         return Rendering(
             function=function,
             image=image,
             namespace=self._within(function).namespace,
             commit=commit_of(function),
             environ=self.settings.environ,
-            job_sink=True if groups is None else place.has_job_sink(groups),
         )
 
     def _not_built(self, function: Function) -> str:
@@ -173,46 +168,27 @@ class KnativeTarget(Target):
     ) -> tuple[list[Check], Facts, Rendered]:
         api, live = self._within(rendering.function), None
         facts = reach(api)
+        rendering = placed(api, rendering, facts.groups)
         if rendering.function.spec.kind != "job" and SERVICE.api in facts.groups:
             with contextlib.suppress(Forbidden):  # the table says it, with the role that is needed
-                live = api.find(SERVICE, rendering.name)
+                live = place.there(api, SERVICE, rendering.name)
         wanted = place.desired(rendering, live, forced=forced, hold=self.options.hold)
         force = self.options.force_conflicts
         facts = gather(api, facts, wanted.objects, force_conflicts=force, dry_run=dry_run)
-        jobs = any(item["kind"] == "JobSink" for item in wanted.objects)
-        return check(facts, wanted.objects, jobs), facts, wanted
+        return check(facts, wanted.objects), facts, wanted
 
     # Describing
 
     def get(self, name: str) -> FunctionInfo:
         """See Target."""
-        found = [info for info in self._described(name) if info.name == name]
+        found = [info for info in described(self.api, self.name, name) if info.name == name]
         if not found:
             raise NotFound(f"no function {name!r}")
         return found[0]
 
     def functions(self) -> list[FunctionInfo]:
         """See Target."""
-        return self._described(None)
-
-    def _described(self, name: str | None) -> list[FunctionInfo]:
-        labels = {MANAGED_BY: FIELD_MANAGER, **({FUNCTION: name} if name else {})}
-        found: dict[str, Objects] = {}
-        for item in self.api.all(CONFIG_MAP, labels):
-            objects_of(found, item).record = record.read(item)
-        for item in self.api.all(SERVICE, labels):
-            objects_of(found, item).service = item
-        for kind in (PING_SOURCE, CRON_JOB, TRIGGER, CONTAINER_SOURCE, DEPLOYMENT):
-            for item in self.api.all(kind, labels):
-                objects_of(found, item).triggers.append(item)
-        known = {objects.name for objects in found.values() if objects.service}
-        for item in self.api.all(REVISION, {OF_SERVICE: name} if name else None):
-            if (service := item["metadata"]["labels"].get(OF_SERVICE)) in known:
-                found[service].revisions.append(item)
-        for item in self.api.all(POD, labels):
-            if (service := item["metadata"]["labels"].get(OF_SERVICE)) in known:
-                found[service].pods.append(item)
-        return [describe(found[each], self.name) for each in sorted(found)]
+        return described(self.api, self.name)
 
     # Changing
 
@@ -227,14 +203,7 @@ class KnativeTarget(Target):
         info = self.get(name)
         if not info.revisions:
             raise Conflict(f"{name!r} is of kind {info.kind}: it has no revisions to split traffic between")
-        total, known = sum(target.percent for target in targets), {revision.name for revision in info.revisions}
-        if total != 100:
-            raise SpecError("traffic", total, "percents that sum to 100")
-        for target in targets:
-            if target.revision is not None and target.revision not in known:
-                raise NotFound(f"{name!r} has no revision {target.revision!r}; there are {', '.join(sorted(known))}")
-        wanted = [traffic_target(target) for target in targets]
-        self._routed(name, self.api.change(SERVICE, name, {"spec": {"traffic": wanted}}))
+        split(self.api, name, targets, {revision.name for revision in info.revisions}, self._sleep)
         return self.get(name)
 
     def rollback(self, name: str, revision: str | None = None) -> FunctionInfo:
@@ -261,7 +230,7 @@ class KnativeTarget(Target):
             )
         old = rest.name
 
-        def split(percent: int) -> None:
+        def step(percent: int) -> None:
             shares = [(old, 100 - percent), (info.revision, percent)]
             self.traffic(name, [TrafficTarget(revision=to, percent=share) for to, share in shares if share])
 
@@ -269,34 +238,30 @@ class KnativeTarget(Target):
             return scrape(self.settings.prometheus, self.api.namespace, info.revision)
 
         asked = counters if self.settings.prometheus else None
-        canary = Canary(self.api, name, info.revision, guard, split, counters=asked, say=say, sleep=self._sleep)
+        canary = Canary(self.api, name, info.revision, guard, step, counters=asked, say=say, sleep=self._sleep)
         return canary.run(steps, every)
 
-    def _routed(self, name: str, changed: Manifest) -> None:
-        """Wait until the route has followed a change."""
-        deadline = time.monotonic() + _ROUTE
-        while time.monotonic() < deadline:
-            service = self.api.get(SERVICE, name)
-            ready = [c for c in (service.get("status") or {}).get("conditions") or [] if c.get("type") == "RoutesReady"]
-            if is_current(service, changed) and ready and ready[0].get("status") == "True":
-                return
-            self._sleep(0.2)
-        raise Conflict(
-            f"{name!r}: the ingress has not followed the change after {_ROUTE:g} s; `trimtab get {name}` shows where it is"
-        )
-
     def reach(self, url: str, ingress: str = "") -> tuple[str, dict[str, str]]:
-        """See Target. Without `ingress`: the configured one, or the cluster's load balancer if the name does not resolve."""
-        return through(url, ingress or self.settings.ingress, lambda: load_balancer(self.api))
+        """See Target. Without `ingress`: the configured one. Else, if the name does not resolve, the cluster's load balancer,
+        or a pod of its ingress through the API, as long as this process lives."""
+        return through(url, ingress or self.settings.ingress, lambda: load_balancer(self.api) or self._forwarded())
+
+    def _forwarded(self) -> str:
+        """Give a port of this machine that leads to the ingress; empty where no pod of it is found."""
+        api, found = self.api, gate(self.api)
+        if found is None:
+            return ""
+        key = (api.host, api.context, found)
+        return shared(key, lambda: tunnel.connect(api, found.namespace, found.pod, found.port)).address
 
     # Logs and runs
 
     def logs(
         self, name: str, *, follow: bool = False, tail: int | None = None, revision: str | None = None
     ) -> Iterator[str]:
-        """See Target. Lines of all pods, merged by their time."""
+        """See Target. Lines of all pods, merged by their time; with `revision` of its own, without it also of what calls it."""
         info = self.get(name)
-        labels = {OF_SERVICE: name} if info.revisions else {MANAGED_BY: FIELD_MANAGER, FUNCTION: name}
+        labels = {MANAGED_BY: FIELD_MANAGER, FUNCTION: name}
         if revision is not None:
             if revision not in {known.name for known in info.revisions}:
                 raise SpecError("revision", revision, f"one of {', '.join(known.name for known in info.revisions)}")
@@ -319,8 +284,9 @@ class KnativeTarget(Target):
         if not (image or source.path or source.code or source.git):
             function, image = self._deployed(function.metadata.name)
         image = image or image_of(function, self.settings, Stages(None))
-        runs = Runs(self._within(function))
-        info = runs.start(self._rendering(function, image), parameters, inputs or {}, artifact_path)
+        api = self._within(function)
+        runs, rendering = Runs(api), placed(api, self._rendering(function, image), api.groups())
+        info = runs.start(rendering, parameters, inputs or {}, artifact_path)
         if not wait:
             return info
         try:
@@ -359,10 +325,9 @@ class KnativeTarget(Target):
     def broker(self, name: str = "default") -> str:
         """Give the URL at which a broker takes events; usually only the cluster's own pods reach it. Errors: NotFound."""
         found = self.api.get(BROKER, name)
-        address = ((found.get("status") or {}).get("address") or {}).get("url", "")
-        if not address:
+        if not (address := address_of(found)):
             raise Conflict(f"broker {name!r} has no address yet: `kubectl get broker {name}` says why")
-        return str(address)
+        return address
 
     def deployed(self, name: str) -> Function:
         """Give a deployed function's description with its image, as `promote` takes it to another target."""

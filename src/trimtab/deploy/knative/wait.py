@@ -10,24 +10,28 @@ from contextlib import ExitStack
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.kinds import EVENT, POD, REVISION, SERVICE
 from trimtab.deploy.knative.describe import OF_REVISION, OF_SERVICE, is_ready
-from trimtab.deploy.knative.diagnosis import Diagnosis, Reason, Situation, condition, crashed, diagnose
+from trimtab.deploy.knative.diagnosis import diagnose
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.manifests.names import SPEC_HASH
 from trimtab.deploy.knative.mirror import Mirror
 from trimtab.deploy.knative.place import FORCED
 from trimtab.deploy.knative.podlog import last_lines
+from trimtab.deploy.knative.situation import Diagnosis, Reason, Situation, condition, crashed, state_of
 from trimtab.deploy.stages import Stages
 from trimtab.errors import DeployFailed, TargetError
 
 _LOOK = 1.0
 """Seconds between two looks at what no watch tells: events and logs."""
 
-_WORDS: tuple[Reason, ...] = ("crash", "exits", "image-platform")
-"""Reasons that the container's own last words explain; they are asked for before the sentence is said."""
+_WORDS: tuple[Reason, ...] = ("crash", "exits", "image-platform", "image-denied")
+"""Reasons that the container's last words or an event explain; these are asked for before the sentence is said."""
 
 
 class Waiter:
-    """Waits for one function. `clock` is passed in for tests; `say` gets what is wrong and may still pass."""
+    """Waits for one function. `say` gets what is wrong and may still pass.
+
+    `clock` and `pause`, which waits so long for news at most, are passed in where time is virtual.
+    """
 
     def __init__(
         self,
@@ -38,13 +42,17 @@ class Waiter:
         timeout: float,
         say: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], object] | None = None,
     ) -> None:
         self._api, self._stages, self._say, self._clock = api, stages, say, clock
         self._patience, self._timeout = patience, timeout
         self._bell = threading.Event()
+        self._pause = pause or self._bell.wait
         self._events: list[Manifest] = []
         self._logs: dict[str, str] = {}
-        self._looked = self._said = ""
+        self._states: dict[str, tuple[tuple[object, ...], float]] = {}
+        """What each object is seen as, and since when."""
+        self._said: tuple[str, bool] = ("", False)
 
     def wait(self, applied: Manifest) -> Manifest:
         """Block until the Service that was applied serves; give it. Errors: DeployFailed, NotFound when it is deleted."""
@@ -70,7 +78,7 @@ class Waiter:
                 if self._served(applied, situation):
                     return service
                 self._judge(situation)
-                self._bell.wait(_LOOK / 4)
+                self._pause(_LOOK / 4)
                 self._bell.clear()
 
     def _situation(
@@ -80,6 +88,7 @@ class Waiter:
         named = (each for each in revisions if each["metadata"]["name"] == latest)
         revision = next((each for each in named if _is_of(each, service)), None)
         own = [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(OF_REVISION) == latest]
+        seen = [service, *([revision] if revision is not None else []), *own]
         return Situation(
             service=service,
             revision=revision,
@@ -87,8 +96,16 @@ class Waiter:
             events=_of(self._events, str(latest)) if revision is not None else [],
             logs=self._logs,
             waited=waited,
+            lasted={item["metadata"]["name"]: self._lasted(item) for item in seen},
             patience=self._patience,
         )
+
+    def _lasted(self, item: Manifest) -> float:
+        """Give the seconds for which an object has been as it is, by our own clock: those of clusters may be others."""
+        name, state, now = item["metadata"]["name"], state_of(item), self._clock()
+        if self._states.get(name, (None, 0.0))[0] != state:
+            self._states[name] = (state, now)
+        return now - self._states[name][1]
 
     def _served(self, applied: Manifest, situation: Situation) -> bool:
         """Report the stages that are done; True when the last one is."""
@@ -114,9 +131,9 @@ class Waiter:
                 situation.logs, situation.events = self._logs, _of(self._events, situation.name)
                 found = diagnose(situation) or found
             raise DeployFailed(found.text)
-        if found is not None and found.reason != self._said and self._say is not None:
-            self._said = found.reason
-            self._say(found.text)
+        if found is not None and self._say is not None and self._said != (found.reason, found.growing):
+            self._said = (found.reason, found.growing)
+            self._say(f"waiting: {found.text}")
         if situation.waited >= self._timeout:
             raise DeployFailed(_too_late(situation, found, self._timeout))
 
@@ -151,12 +168,13 @@ def _of(events: list[Manifest], revision: str) -> list[Manifest]:
 
 
 def _too_late(situation: Situation, found: Diagnosis | None, timeout: float) -> str:
+    more = "deploy again to go on waiting (--wait-timeout), it loses nothing"
     if found is not None:
-        return found.text
+        return f"{found.text}\nIt is not ready after {timeout:g} s; {more}"
     ready = condition(situation.service, "Ready")
     said = (
         f": {ready.get('reason')}: {ready.get('message', '')}"
         if ready.get("reason") not in (None, "RevisionMissing")
         else ""
     )
-    return f"{situation.name} is not ready after {timeout:g} s{said}; deploy again to go on waiting (--wait-timeout), it loses nothing"
+    return f"{situation.name} is not ready after {timeout:g} s{said}; {more}"

@@ -19,7 +19,8 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from tests.deploy.knative.fake.store import Key, Object, Refusal, Store
 
 GROUPS = [
@@ -29,6 +30,7 @@ GROUPS = [
     "sinks.knative.dev/v1alpha1",
     "batch/v1",
     "apps/v1",
+    "rbac.authorization.k8s.io/v1",
     "authorization.k8s.io/v1",
 ]
 _PATH = re.compile(
@@ -72,6 +74,14 @@ class FakeCluster:
         self.requests: list[tuple[str, str]] = []
         self.writes: list[tuple[str, str]] = []
         """Requests that changed something."""
+        self.containers_asked: list[tuple[str, str]] = []
+        """Pods and containers whose logs were asked for."""
+        self.listening: dict[tuple[str, int], int] = {}
+        """What listens in pods: pod and port, and where it is on this machine."""
+        self.watches = 0
+        """Watches that were opened: whoever opened one has seen what there was before."""
+        self.told: dict[int, int] = {}
+        """Up to which version each open watch has told."""
         self.url = ""
 
     # What tests do
@@ -156,6 +166,14 @@ class FakeCluster:
 
     async def _watch(self, request: Request, key: Key) -> AsyncIterator[bytes]:
         version = int(request.query_params.get("resourceVersion") or 0)
+        self.watches += 1
+        try:
+            async for line in self._changes(request, key, version):
+                yield line
+        finally:
+            self.told.pop(id(request), None)
+
+    async def _changes(self, request: Request, key: Key, version: int) -> AsyncIterator[bytes]:
         while not await request.is_disconnected():
             if version < self.store.oldest:
                 gone = {"kind": "Status", "code": 410, "message": "too old resource version", "metadata": {}}
@@ -165,11 +183,15 @@ class FakeCluster:
                 version = max(version, number)
                 if (where.api, where.plural, where.namespace) == key[:3] and _selected(item, request.query_params):
                     yield json.dumps({"type": change, "object": item}).encode() + b"\n"
+            self.told[id(request)] = version
             await asyncio.sleep(0.01)
 
     def _log(self, request: Request, key: Key) -> Response:
-        self.store.get(key)
-        query = request.query_params
+        found, query = self.store.get(key), request.query_params
+        self.containers_asked.append((key.name, query.get("container", "")))
+        names = [each["name"] for each in (found.get("spec") or {}).get("containers", [])]
+        if names and query.get("container") not in names:
+            raise Refusal(400, "BadRequest", f"container {query.get('container')} is not valid for pod {key.name}")
         lines = (self.previous if query.get("previous") else self.logs).get(key.name)
         if lines is None:
             raise Refusal(400, "BadRequest", f'container in pod "{key.name}" is waiting to start')
@@ -191,12 +213,44 @@ class FakeCluster:
                 return
             await asyncio.sleep(0.01)
 
+    async def forward(self, socket: WebSocket) -> None:
+        """Serve `pods/portforward`, as the API does: data and errors are channels of one websocket."""
+        pod, port = socket.url.path.split("/")[-2], int(socket.query_params["ports"])
+        denied = ("create", "pods/portforward") in self.forbidden or ("get", "pods/portforward") in self.forbidden
+        if denied or (self.token and socket.headers.get("authorization") != f"Bearer {self.token}"):
+            await socket.close()  # before it is accepted: 403
+            return
+        await socket.accept(subprotocol="v4.channel.k8s.io")
+        for channel in (b"\0", b"\1"):
+            await socket.send_bytes(channel + port.to_bytes(2, "little"))
+        if (pod, port) not in self.listening:
+            await socket.send_bytes(b"\1" + f"nothing listens on port {port} of {pod}".encode())
+            await socket.close()
+            return
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.listening[pod, port])
+
+        async def answers() -> None:
+            while data := await reader.read(65536):
+                await socket.send_bytes(b"\0" + data)
+            await socket.close()
+
+        task = asyncio.create_task(answers())
+        try:
+            while True:
+                writer.write((await socket.receive_bytes())[1:])
+                await writer.drain()
+        except (WebSocketDisconnect, RuntimeError):
+            pass
+        finally:
+            task.cancel()
+            writer.close()
+
     def _write(self, request: Request, key: Key, body: Object, method: str) -> Response:
         query = request.query_params
         dry, manager = query.get("dryRun") == "All", query.get("fieldManager", "unknown")
         if method == "DELETE":
             found = self.store.delete(key, (body.get("preconditions") or {}).get("uid", ""))
-            self._after("DELETED", key, found)
+            self._after("DELETED" if "deletionTimestamp" not in found["metadata"] else "WRITTEN", key, found)
             return JSONResponse({"status": "Success"})
         for rule in self.refuse:
             if refusal := rule(body):
@@ -236,13 +290,25 @@ def _selected(item: Object, query: Any) -> bool:
 
 
 class Running:
-    """Serves a fake cluster from a thread."""
+    """Serves a fake cluster from a thread; with a certificate and its key, by https."""
 
-    def __init__(self, cluster: FakeCluster) -> None:
+    def __init__(self, cluster: FakeCluster, certificate: str | None = None, key: str | None = None) -> None:
         app = Starlette(
-            routes=[Route("/{path:path}", cluster.answer, methods=["GET", "POST", "PATCH", "DELETE", "PUT"])]
+            routes=[
+                Route("/{path:path}", cluster.answer, methods=["GET", "POST", "PATCH", "DELETE", "PUT"]),
+                WebSocketRoute("/{path:path}", cluster.forward),
+            ]
         )
-        config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            app,
+            port=0,
+            log_level="critical",
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+            ws="wsproto",
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
+        )
         self.server = uvicorn.Server(config)
         self.cluster = cluster
         self.thread = threading.Thread(target=self.server.run, daemon=True)
@@ -254,7 +320,7 @@ class Running:
             assert time.monotonic() < deadline
             time.sleep(0.005)
         port = self.server.servers[0].sockets[0].getsockname()[1]
-        self.cluster.url = f"http://127.0.0.1:{port}"
+        self.cluster.url = f"{'https' if self.server.config.is_ssl else 'http'}://127.0.0.1:{port}"
         return self.cluster
 
     def __exit__(self, *_: object) -> None:

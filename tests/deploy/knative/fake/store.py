@@ -115,13 +115,19 @@ class Store:
                 if value_at(after, path) != value:
                     self.owners.setdefault(key, {})[path] = {(manager, "Update")}
                 drop(after, path) if value is None else place(after, path, value)
-            return self._write(key, after)
+            written = self._write(key, after)
+            if "deletionTimestamp" in written["metadata"] and not written["metadata"].get("finalizers"):
+                self.delete(key)
+            return written
 
     def delete(self, key: Key, uid: str = "") -> Object:
         with self.lock:
             found = self.get(key)
             if uid and found["metadata"]["uid"] != uid:
                 raise Refusal(409, "Conflict", f"Precondition failed: UID in precondition: {uid}")
+            if found["metadata"].get("finalizers"):
+                found["metadata"].setdefault("deletionTimestamp", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+                return self._write(key, found)
             del self.objects[key]
             self.owners.pop(key, None)
             self._note("DELETED", key, found)
@@ -177,7 +183,7 @@ def leaves(item: Object) -> dict[Path, Any]:
 
     for top, value in item.items():
         if top == "metadata":
-            for name in ("labels", "annotations", "ownerReferences"):
+            for name in ("labels", "annotations", "ownerReferences", "finalizers"):
                 if name in value:
                     walk(value[name], ("metadata", name))
         elif top not in ("apiVersion", "kind", "status"):

@@ -20,6 +20,9 @@ from trimtab.errors import Conflict, NotFound, TargetError
 _WATCH = 300
 """Seconds after which a watch is asked for anew, so that one which died in silence is noticed."""
 
+_FIRST = 2.5
+"""Seconds for the answer to the first question, which costs an API nothing."""
+
 _BINDERS = {"webhook", "controller", "eventing-webhook", "eventing-controller"}
 """What Knative Eventing's SinkBinding calls itself: the names of its programs."""
 _BOUND = (".spec.template.spec.containers", ".spec.template.spec.volumes")
@@ -154,8 +157,9 @@ class Api:
         return bool((answer.get("status") or {}).get("allowed"))
 
     def version(self) -> str:
-        """Give Kubernetes' version, such as 'v1.32.1'."""
-        return str(self._json("GET", "/version", doing="get the cluster's version").get("gitVersion", ""))
+        """Give Kubernetes' version, such as 'v1.32.1'. An API that hangs is told of within ten seconds."""
+        found = self._json("GET", "/version", doing="get the cluster's version", read=_FIRST)
+        return str(found.get("gitVersion", ""))
 
     def groups(self) -> set[str]:
         """Give the API groups and versions that the cluster has, such as 'serving.knative.dev/v1'."""

@@ -53,11 +53,16 @@ class Stop:
 
 
 class Http:
-    """The API of one cluster. `sleep` is passed in, so that tests need not wait."""
+    """The API of one cluster, at `host`. `sleep` is passed in, so that tests need not wait."""
 
     def __init__(self, connection: Connection, sleep: Callable[[float], None] = time.sleep) -> None:
         self._client, self.host = connection.client, connection.host
         self._sleep = sleep
+
+    @property
+    def configuration(self) -> Any:
+        """The official client's configuration: where the API is, and how it knows us."""
+        return self._client.configuration
 
     def json(
         self,
@@ -68,11 +73,15 @@ class Http:
         doing: str,
         query: dict[str, Any] | None = None,
         content_type: str = "application/json",
+        read: float | None = None,
     ) -> Any:
-        """Ask, and give the answer. All that we ask may be asked twice. Errors: as `translate`; TargetUnreachable."""
+        """Ask, and give the answer. All that we ask may be asked twice. Errors: as `translate`; TargetUnreachable.
+
+        An answer that takes longer than `read` seconds (30, unless told) is not waited for.
+        """
         for left in reversed(range(_TRIES)):
             try:
-                status, headers, answer = self._once(method, path, body, query, content_type)
+                status, headers, answer = self._once(method, path, body, query, content_type, read or _READ)
             except OSError as exc:
                 if left <= _TRIES - _CONNECTIONS:
                     raise TargetUnreachable(
@@ -105,9 +114,9 @@ class Http:
             response.close()
 
     def _once(
-        self, method: str, path: str, body: Any, query: dict[str, Any] | None, content_type: str
+        self, method: str, path: str, body: Any, query: dict[str, Any] | None, content_type: str, read: float
     ) -> tuple[int, Any, bytes]:
-        response = self._send(method, path, body, query or {}, content_type, _READ)
+        response = self._send(method, path, body, query or {}, content_type, read)
         return response.status, response.headers, response.data
 
     def _send(

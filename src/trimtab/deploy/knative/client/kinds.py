@@ -40,6 +40,11 @@ DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 POD = Kind("v1", "Pod", "pods")
 EVENT = Kind("v1", "Event", "events")
+SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
+ROLE = Kind("rbac.authorization.k8s.io/v1", "Role", "roles")
+ROLE_BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
+SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
+TRIGGER_AUTHENTICATION = Kind("keda.sh/v1alpha1", "TriggerAuthentication", "triggerauthentications")
 NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
 QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
 LOAD_BALANCER = Kind("v1", "Service", "services")
@@ -57,7 +62,9 @@ MADE = (
     DEPLOYMENT,
 )
 """What a function's deployment can consist of; these are looked through for what is to be pruned."""
-_BY_NAME = {(kind.api, kind.name): kind for kind in (*MADE, JOB)}
+RARE = (SCALED_OBJECT, TRIGGER_AUTHENTICATION, ROLE_BINDING, ROLE, SERVICE_ACCOUNT)
+"""What only some consist of. Whoever may not look for these made none."""
+_BY_NAME = {(kind.api, kind.name): kind for kind in (*MADE, *RARE, JOB)}
 
 
 def kind_of(manifest: dict[str, object]) -> Kind:

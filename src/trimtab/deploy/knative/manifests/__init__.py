@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trimtab.deploy.knative.manifests import cron, events, job, service, streams
+from trimtab.deploy.knative.manifests import cron, events, job, service, starter, streams
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendered, Rendering
 from trimtab.spec import CronTrigger, EventTrigger
 
@@ -19,11 +19,11 @@ def render(rendering: Rendering) -> Rendered:
     notes = [] if is_job else service.notes(spec)
     objects: list[Manifest] = []
     if spec.sink is not None:
-        objects.append(events.sink_binding(rendering, spec.sink))  # first, so that no replica starts without K_SINK
+        objects.append(events.sink_binding(rendering, spec.sink, "spec.sink"))
     if not is_job:
         objects.append(service.service(rendering))
-    elif rendering.job_sink and any(isinstance(trigger, EventTrigger) for trigger in spec.triggers):
-        objects.append(job.job_sink(rendering))
+    elif any(isinstance(trigger, EventTrigger) for trigger in spec.triggers):
+        objects += [job.job_sink(rendering)] if rendering.job_sink else starter.starter(rendering)
     for number, trigger in enumerate(spec.triggers):
         if isinstance(trigger, CronTrigger):
             notes += cron.notes(trigger, job=is_job)
@@ -32,10 +32,10 @@ def render(rendering: Rendering) -> Rendered:
             continue
         if not isinstance(trigger, EventTrigger):
             if not trigger.disabled:
-                notes += streams.notes(trigger)
-                objects.append(streams.stream(rendering, trigger, f"spec.triggers[{number}]"))
+                notes += streams.notes(rendering, trigger)
+                objects += streams.stream(rendering, trigger, f"spec.triggers[{number}]")
             continue
         notes += events.notes(trigger)
         if not trigger.disabled:
-            objects.append(events.trigger(rendering, trigger))
+            objects.append(events.trigger(rendering, trigger, f"spec.triggers[{number}]"))
     return Rendered(objects=objects, notes=notes)

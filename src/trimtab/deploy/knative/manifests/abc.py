@@ -23,7 +23,10 @@ class Rendering(Struct, frozen=True, kw_only=True):
     """The git commit that the code came from; empty when it did not come from one."""
     job_sink: bool = True
     """Whether the cluster has JobSink (Knative Eventing 1.15 or newer)."""
-
+    keda: bool = False
+    """Whether the cluster has KEDA, which scales consumers of streams by their lag."""
+    sink: str = ""
+    """The address of the function's sink, where it is known; it is a broker's to tell."""
     environ: dict[str, str] = {}
     """What the target itself sets: where artifacts and shared state are. `$(NAME)` in it is one of the function's own
     variables, which Kubernetes puts in."""

@@ -23,6 +23,10 @@ RESTRICTED = {
 """What the Pod Security Standard "restricted" asks of a container."""
 
 
+BOUND = ("K_SINK", "K_CA_CERTS", "K_CE_OVERRIDES")
+"""Variables that a SinkBinding sets, in its order."""
+
+
 def container(rendering: Rendering, *, environ: dict[str, str] | None = None) -> dict[str, Any]:
     """Give the container, without ports and probes; `environ` is set besides the function's own variables."""
     spec = rendering.function.spec
@@ -30,7 +34,7 @@ def container(rendering: Rendering, *, environ: dict[str, str] | None = None) ->
     found: dict[str, Any] = {
         "name": MAIN,
         "image": rendering.image,
-        "env": _merged([*_plain(variables), *map(_variable, spec.env), *_plain(rendering.environ)]),
+        "env": _merged([*_plain(variables), *map(_variable, spec.env), *_plain(rendering.environ), *bound(rendering)]),
         "securityContext": RESTRICTED,
     }
     if resources := _resources(spec):
@@ -38,6 +42,21 @@ def container(rendering: Rendering, *, environ: dict[str, str] | None = None) ->
     if spec.volumes:
         found["volumeMounts"] = [_mount(volume) for volume in spec.volumes]
     return found
+
+
+def bound(rendering: Rendering) -> list[dict[str, Any]]:
+    """Give what the SinkBinding will set, so that it changes nothing and the first pod has it.
+
+    Waiting for it is no way: a binding is not ready before its subject is there, and its webhook, which is another program,
+    says to nobody when it knows of it (knative.dev/pkg/webhook/psbinding).
+    """
+    sink = rendering.function.spec.sink
+    if sink is None or not (address := sink.uri or rendering.sink):
+        return []
+    overrides: dict[str, Any] = {"name": "K_CE_OVERRIDES"}
+    if sink.extensions:
+        overrides["value"] = msgspec.json.encode({"extensions": sink.extensions}, order="sorted").decode()
+    return [{"name": "K_SINK", "value": address}, overrides]
 
 
 def _merged(variables: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,23 +6,27 @@ from typing import Any
 
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
 from trimtab.deploy.knative.manifests.delivery import delivery
-from trimtab.deploy.knative.manifests.names import child, made
+from trimtab.deploy.knative.manifests.names import JOB_SINK, child, made
 from trimtab.deploy.knative.manifests.service import SERVING
+from trimtab.deploy.knative.manifests.starter import starter_name
+from trimtab.errors import SpecError
 from trimtab.spec import EventTrigger, Sink
 from trimtab.spec.quantity import seconds
+from trimtab.spec.stream import masked
+from trimtab.triggers.filters import compile_filters
 
 EVENTING = "eventing.knative.dev/v1"
-JOB_SINK = "sinks.knative.dev/v1alpha1"
 
 
-def trigger(rendering: Rendering, wanted: EventTrigger) -> Manifest:
-    """Give the Trigger of one event trigger; its subscriber is the function, or the sink that starts the job."""
-    if rendering.function.spec.kind == "job":
-        subscriber: dict[str, Any] = {"ref": {"apiVersion": JOB_SINK, "kind": "JobSink", "name": rendering.name}}
-    else:
-        subscriber = {"ref": reference(rendering)}
-        if wanted.path != "/":
-            subscriber["uri"] = wanted.path
+def trigger(rendering: Rendering, wanted: EventTrigger, path: str) -> Manifest:
+    """Give the Trigger of one event trigger; its subscriber is the function, or the sink that starts the job.
+
+    Errors: SpecError below `path` for filters that Knative would take and never pass, or pass over without a word.
+    """
+    compile_filters(wanted.filters, path=f"{path}.filters")
+    subscriber: dict[str, Any] = {"ref": _subscriber(rendering)}
+    if wanted.path != "/" and rendering.function.spec.kind != "job":
+        subscriber["uri"] = wanted.path
     spec: dict[str, Any] = {"broker": wanted.broker, "subscriber": subscriber, "delivery": delivery(wanted.retry)}
     if wanted.filters:
         spec["filters"] = [_filter(each) for each in wanted.filters]
@@ -31,8 +35,23 @@ def trigger(rendering: Rendering, wanted: EventTrigger) -> Manifest:
     return made(rendering, EVENTING, "Trigger", name, spec, trigger=wanted.name)
 
 
-def sink_binding(rendering: Rendering, sink: Sink) -> Manifest:
-    """Give the SinkBinding that sets K_SINK in the function's containers."""
+def _subscriber(rendering: Rendering) -> dict[str, str]:
+    if rendering.function.spec.kind != "job":
+        return reference(rendering)
+    if rendering.job_sink:
+        return {"apiVersion": JOB_SINK, "kind": "JobSink", "name": rendering.name}
+    return {"apiVersion": SERVING, "kind": "Service", "name": starter_name(rendering)}
+
+
+def sink_binding(rendering: Rendering, sink: Sink, path: str) -> Manifest:
+    """Give the SinkBinding that keeps K_SINK in the function's containers what it is when the sink's address changes.
+
+    Errors: SpecError for a stream, naming `path`.
+    """
+    if sink.stream is not None:
+        raise SpecError(
+            f"{path}.stream", masked(sink.stream), "a broker or a uri: no daemon puts events into a stream there"
+        )
     subject: dict[str, Any] = {**reference(rendering)}
     if rendering.function.spec.kind == "job":
         subject = {
@@ -67,10 +86,21 @@ def _destination(sink: Sink) -> dict[str, Any]:
 
 
 def _filter(item: dict[str, Any]) -> dict[str, Any]:
-    """Write Knative's older `attributes` as the newer `exact`; the others are Knative's own already."""
-    if "attributes" not in item:
+    """Write a filter that is known to be right as every Knative takes it.
+
+    Several attributes in one `exact`, `prefix` or `suffix` must all fit, which older webhooks refuse to read; `attributes` is
+    their `exact` of long ago, where an empty text means any.
+    """
+    ((dialect, value),) = item.items()
+    if dialect in ("all", "any"):
+        return {dialect: [_filter(each) for each in value]}
+    if dialect == "not":
+        return {dialect: _filter(value)}
+    if dialect == "cesql":
         return item
-    parts = [
-        {"exact": {name: text}} if text else {"cesql": f"EXISTS {name}"} for name, text in item["attributes"].items()
-    ]
+    parts = [_leaf("exact" if dialect == "attributes" else dialect, name, text) for name, text in value.items()]
     return parts[0] if len(parts) == 1 else {"all": parts}
+
+
+def _leaf(dialect: str, name: str, text: str) -> dict[str, Any]:
+    return {dialect: {name: text}} if text else {"cesql": f"EXISTS {name}"}

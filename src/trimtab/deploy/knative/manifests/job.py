@@ -8,8 +8,7 @@ import msgspec
 
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
 from trimtab.deploy.knative.manifests.container import container, pod
-from trimtab.deploy.knative.manifests.events import JOB_SINK
-from trimtab.deploy.knative.manifests.names import child, labels, made
+from trimtab.deploy.knative.manifests.names import JOB_SINK, child, labels, made
 from trimtab.spec.quantity import seconds
 
 KEPT = 24 * 3600

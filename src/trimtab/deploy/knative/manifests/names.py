@@ -20,6 +20,7 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 SPEC_HASH = "trimtab.dev/spec-hash"
 COMMIT = "trimtab.dev/git-commit"
 VERSION = "trimtab.dev/version"
+JOB_SINK = "sinks.knative.dev/v1alpha1"
 _LONGEST = 63
 
 
@@ -58,11 +59,18 @@ def child(*parts: str, limit: int = _LONGEST) -> str:
 
 
 def made(rendering: Rendering, api: str, kind: str, name: str, spec: dict[str, Any], *, trigger: str = "") -> Manifest:
-    """Make an object with our labels and annotations."""
+    """Make an object that has a `spec`, with our labels and annotations."""
+    return labelled(rendering, api, kind, name, {"spec": spec}, trigger=trigger)
+
+
+def labelled(
+    rendering: Rendering, api: str, kind: str, name: str, body: dict[str, Any], *, trigger: str = ""
+) -> Manifest:
+    """Make an object of any kind with our labels and annotations."""
     metadata = {
         "name": name,
         "namespace": rendering.namespace,
         "labels": labels(rendering, trigger),
         "annotations": provenance(rendering),
     }
-    return {"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec}
+    return {"apiVersion": api, "kind": kind, "metadata": metadata, **body}

@@ -1,7 +1,7 @@
 """A function called by a stream's messages: our own consumer, `trimtab consume`, in the function's image.
 
 One process is a ContainerSource, which gives it the function's address (K_SINK). Several are a Deployment, because a
-ContainerSource has one.
+ContainerSource has one. Where the cluster has KEDA, it scales the Deployment by the stream's lag.
 """
 
 from __future__ import annotations
@@ -9,61 +9,99 @@ from __future__ import annotations
 from typing import Any
 
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
-from trimtab.deploy.knative.manifests.container import container, pod
+from trimtab.deploy.knative.manifests.container import BOUND, container, pod
 from trimtab.deploy.knative.manifests.events import reference
 from trimtab.deploy.knative.manifests.names import TRIGGER, child, labels, made
 from trimtab.errors import SpecError
 from trimtab.spec import StreamTrigger
 from trimtab.spec.quantity import seconds
+from trimtab.spec.stream import references
+from trimtab.triggers.streams import keda
+from trimtab.triggers.streams.plan import Plan, plan
 
+KEDA = "keda.sh/v1alpha1"
+_CONTAINER = "consume"
 _PORT = 9090
 """Where the consumer serves /metrics, /lag, /healthz and /readyz."""
 
 
-def stream(rendering: Rendering, trigger: StreamTrigger, path: str) -> Manifest:
-    """Give the object that consumes. Errors: SpecError for a stream that only this machine has, and for a job."""
+def stream(rendering: Rendering, trigger: StreamTrigger, path: str) -> list[Manifest]:
+    """Give what consumes. Errors: SpecError for a stream that only this machine has, and for a job."""
     if trigger.url.startswith("local:"):
         allowed = "a stream that the cluster reaches (redis, nats, kafka, amqp, mqtt): local: is this machine's own"
         raise SpecError(f"{path}.url", trigger.url, allowed)
     if rendering.function.spec.kind == "job":
         raise SpecError(path, "stream", "a cron or event trigger: a job is started, not called")
-    name, marks = child(rendering.name, trigger.name), labels(rendering, trigger.name)
-    several = trigger.consumers.max > 1
-    consumer = _container(rendering, trigger, address=_address(rendering) if several else "")
-    template = {
-        "metadata": {"labels": marks},
-        "spec": {"containers": [consumer], **{k: v for k, v in pod(rendering).items() if k != "volumes"}},
-    }
-    if not several:
-        template["metadata"] = {"labels": marks}
-        spec: dict[str, Any] = {"template": template, "sink": {"ref": reference(rendering)}}
-        return made(rendering, "sources.knative.dev/v1", "ContainerSource", name, spec, trigger=trigger.name)
-    selector = {key: marks[key] for key in ("trimtab.dev/function", TRIGGER)}
-    spec = {"replicas": trigger.consumers.max, "selector": {"matchLabels": selector}, "template": template}
-    return made(rendering, "apps/v1", "Deployment", name, spec, trigger=trigger.name)
+    if _is_scaled(rendering, trigger):
+        return _scaled(rendering, trigger)
+    if trigger.consumers.max > 1:
+        return [_deployment(rendering, trigger, {"replicas": trigger.consumers.max})]
+    spec = {"template": _template(rendering, trigger, address=""), "sink": {"ref": reference(rendering)}}
+    name = child(rendering.name, trigger.name)
+    return [made(rendering, "sources.knative.dev/v1", "ContainerSource", name, spec, trigger=trigger.name)]
 
 
-def notes(trigger: StreamTrigger) -> list[str]:
+def notes(rendering: Rendering, trigger: StreamTrigger) -> list[str]:
     """Say what is otherwise on a cluster."""
-    most = trigger.consumers.max
-    if most == 1 and trigger.consumers.min == 1:
+    most, least = trigger.consumers.max, trigger.consumers.min
+    if most == least or _is_scaled(rendering, trigger):
         return []
     said = "process consumes" if most == 1 else "processes consume"
-    return [f"trigger {trigger.name!r}: {most} {said} all the time; nothing scales them by lag, and not to zero"]
+    why = keda.obstacle(_plan(rendering, trigger)) if rendering.keda else "the cluster has no KEDA"
+    return [f"trigger {trigger.name!r}: {most} {said} all the time, not scaled by lag: {why}"]
 
 
-def _container(rendering: Rendering, trigger: StreamTrigger, *, address: str) -> dict[str, Any]:
+def _is_scaled(rendering: Rendering, trigger: StreamTrigger) -> bool:
+    varies = trigger.consumers.min < trigger.consumers.max
+    return rendering.keda and varies and not keda.obstacle(_plan(rendering, trigger))
+
+
+def _plan(rendering: Rendering, trigger: StreamTrigger) -> Plan:
+    """Give the consumer's orders as far as they are known here: variables stay names."""
+    itself = {name: f"$({name})" for name in references(trigger.url)}
+    return plan(f"{rendering.name}/{trigger.name}", trigger, itself, 0.0, "trimtab")
+
+
+def _scaled(rendering: Rendering, trigger: StreamTrigger) -> list[Manifest]:
+    """Give a Deployment whose number of replicas is KEDA's, and KEDA's own objects."""
+    orders, consumers, name = _plan(rendering, trigger), trigger.consumers, child(rendering.name, trigger.name)
+    found = [_deployment(rendering, trigger, {}, environ=keda.credentials(orders))]
+    if login := keda.authentication(orders, _CONTAINER):
+        found.append(made(rendering, KEDA, "TriggerAuthentication", name, login, trigger=trigger.name))
+    spec = keda.scaled_object(orders, name, least=consumers.min, most=consumers.max, lag=consumers.lag)
+    return [*found, made(rendering, KEDA, "ScaledObject", name, spec, trigger=trigger.name)]
+
+
+def _deployment(
+    rendering: Rendering, trigger: StreamTrigger, replicas: dict[str, int], environ: dict[str, str] | None = None
+) -> Manifest:
+    address = f"http://{rendering.name}.{rendering.namespace}.svc.cluster.local"
+    template = _template(rendering, trigger, address=address, environ=environ)
+    selector = {key: template["metadata"]["labels"][key] for key in ("trimtab.dev/function", TRIGGER)}
+    spec = {**replicas, "selector": {"matchLabels": selector}, "template": template}
+    return made(rendering, "apps/v1", "Deployment", child(rendering.name, trigger.name), spec, trigger=trigger.name)
+
+
+def _template(
+    rendering: Rendering, trigger: StreamTrigger, *, address: str, environ: dict[str, str] | None = None
+) -> dict[str, Any]:
     whole = container(rendering)
-    return {
-        "name": "consume",
+    own = [e for e in whole["env"] if not e["name"].startswith("TRIMTAB_") and e["name"] not in BOUND]
+    consumer = {
+        "name": _CONTAINER,
         "image": whole["image"],
         "command": ["python3", "-m", "trimtab", "consume"],
         "args": _arguments(rendering, trigger, address),
-        "env": [each for each in whole["env"] if not each["name"].startswith("TRIMTAB_")],
+        "env": [*own, *({"name": name, "value": value} for name, value in (environ or {}).items())],
         "ports": [{"name": "metrics", "containerPort": _PORT}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": _PORT}},
         "resources": {"requests": {"cpu": "50m", "memory": "96Mi"}},
         "securityContext": whole["securityContext"],
+    }
+    beside = {name: value for name, value in pod(rendering).items() if name != "volumes"}
+    return {
+        "metadata": {"labels": labels(rendering, trigger.name)},
+        "spec": {"containers": [consumer], **beside},
     }
 
 
@@ -85,7 +123,3 @@ def _arguments(rendering: Rendering, trigger: StreamTrigger, address: str) -> li
     words = [trigger.url.replace("$(", "$$("), "--name", f"{rendering.name}/{trigger.name}", "--timeout", timeout]
     words += ["--port", str(_PORT), *(["--to", address] if address else [])]
     return [*words, *(word for flag, value, usual in given if value != usual for word in (flag, str(value)))]
-
-
-def _address(rendering: Rendering) -> str:
-    return f"http://{rendering.name}.{rendering.namespace}.svc.cluster.local"

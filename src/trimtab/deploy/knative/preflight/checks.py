@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 
-from trimtab.deploy.knative.client.kinds import JOB_SINK, SERVICE, Kind
+from trimtab.deploy.knative.client.kinds import JOB_SINK, ROLE, SERVICE, Kind
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.preflight import needs
 from trimtab.deploy.knative.preflight.facts import Check, Facts, Permission
@@ -19,15 +19,15 @@ _INSTALL = "install Knative Serving: https://knative.dev/docs/install/"
 _EVENTING = "install Knative Eventing: https://knative.dev/docs/install/"
 
 
-def check(facts: Facts, manifests: list[Manifest], jobs: bool = False) -> list[Check]:
-    """Give the table for these objects; a row that is not `ok` names what to do. `jobs`: JobSink is needed."""
+def check(facts: Facts, manifests: list[Manifest]) -> list[Check]:
+    """Give the table for these objects; a row that is not `ok` names what to do."""
     reach = _reach(facts)
     if not reach.ok:
         return [reach]
-    rows = [reach, _kubernetes(facts), *_apis(facts, needs.kinds(manifests), jobs), _namespace(facts)]
+    rows = [reach, _kubernetes(facts), *_apis(facts, needs.kinds(manifests)), _namespace(facts)]
     rows += _features(facts, manifests)
     rows += _permissions(facts.permissions, facts.namespace)
-    rows += _brokers(facts, needs.brokers(manifests))
+    rows += _brokers(facts, manifests)
     rows += [
         Check(name="quota", found=found, needed=needed, fix=fix, ok=False)
         for found, needed, fix in exceeded(facts.quotas, manifests)
@@ -100,14 +100,14 @@ def _kubernetes(facts: Facts) -> Check:
     )
 
 
-def _apis(facts: Facts, wanted: Iterable[Kind], jobs: bool) -> list[Check]:
+def _apis(facts: Facts, wanted: Iterable[Kind]) -> list[Check]:
     rows = []
     apis = {kind.api for kind in wanted}
     if SERVICE.api in apis or not apis:
         rows.append(_knative(facts))
-    if jobs and JOB_SINK.api not in facts.groups:
-        fix = "install Knative Eventing 1.15 or newer, which starts a job for an event"
-        rows.append(Check(name="jobsink", found="not there", needed=JOB_SINK.api, fix=fix, ok=False))
+    if ROLE.api in apis:
+        found = "not there; a Service of ours, which may create jobs, starts them"
+        rows.append(Check(name="jobsink", found=found, needed=f"{JOB_SINK.api}, or that Service"))
     missing = sorted(api for api in apis if "knative" in api and api not in facts.groups)
     rows += [
         Check(name="eventing", found="not there", needed=api, fix=_EVENTING, ok=False)
@@ -186,17 +186,20 @@ def _by_resource(missing: list[Permission]) -> dict[tuple[str, str], list[str]]:
     return found
 
 
-def _brokers(facts: Facts, wanted: set[str]) -> list[Check]:
+def _brokers(facts: Facts, manifests: list[Manifest]) -> list[Check]:
     if facts.brokers is None:
         return []
+    sources, sinks = needs.sources(manifests), needs.sinks(manifests)
+    return [_broker(facts.brokers.get(name), name, facts.namespace, name in sinks) for name in sorted(sources | sinks)]
+
+
+def _broker(address: str | None, name: str, namespace: str, is_sink: bool) -> Check:
+    """Only a sink's address is needed at once: what a trigger takes from may come to be."""
+    if address is None:
+        found, fix = "not there", f"kn broker create {name} -n {namespace}"
+    elif is_sink and not address:
+        found, fix = "there, without an address", f"kubectl describe broker {name} -n {namespace} (says why)"
+    else:
+        found, fix = "there", ""
     needed = "the broker that a trigger or the sink names"
-    return [
-        Check(
-            name="broker",
-            found=f"{name}: {'there' if name in facts.brokers else 'not there'}",
-            needed=needed,
-            fix="" if name in facts.brokers else f"kn broker create {name} -n {facts.namespace}",
-            ok=name in facts.brokers,
-        )
-        for name in sorted(wanted)
-    ]
+    return Check(name="broker", found=f"{name}: {found}", needed=needed, fix=fix, ok=not fix)

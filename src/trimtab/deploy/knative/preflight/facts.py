@@ -35,8 +35,8 @@ class Facts(Struct, kw_only=True):
     namespace_there: bool | None = None
     permissions: list[Permission] = []
     quotas: list[Manifest] = []
-    brokers: set[str] | None = None
-    """Brokers in the namespace."""
+    brokers: dict[str, str] | None = None
+    """Brokers in the namespace, and their addresses; empty for those that have none yet."""
     taken: list[str] = []
     """Objects of ours by name that are somebody else's, each with whose."""
     refused: list[tuple[str, str]] = []

@@ -11,6 +11,7 @@ from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY, PROJECT
 from trimtab.deploy.knative.preflight import needs
 from trimtab.deploy.knative.preflight.facts import Facts, Permission
+from trimtab.deploy.knative.surroundings import address_of
 from trimtab.errors import NotFound, TargetError, TargetUnreachable
 
 _SYSTEM = "knative-serving"
@@ -101,11 +102,11 @@ def _quotas(api: Api) -> list[Manifest]:
         return []
 
 
-def _brokers(api: Api, groups: set[str]) -> set[str] | None:
+def _brokers(api: Api, groups: set[str]) -> dict[str, str] | None:
     if BROKER.api not in groups:
         return None
     try:
-        return {item["metadata"]["name"] for item in api.all(BROKER)}
+        return {item["metadata"]["name"]: address_of(item) for item in api.all(BROKER)}
     except TargetError:
         return None
 

@@ -6,8 +6,21 @@ from typing import Any
 
 from msgspec import Struct
 
-from trimtab.deploy.knative.client.kinds import EVENT, JOB, MADE, POD, REVISION, SERVICE, Kind, kind_of
+from trimtab.deploy.knative.client.kinds import (
+    BROKER,
+    EVENT,
+    JOB,
+    MADE,
+    POD,
+    RARE,
+    REVISION,
+    SERVICE,
+    SINK_BINDING,
+    Kind,
+    kind_of,
+)
 from trimtab.deploy.knative.manifests.abc import Manifest
+from trimtab.deploy.knative.manifests.names import FUNCTION
 
 _FIELDS = {
     "nodeSelector": "kubernetes.podspec-nodeselector",
@@ -61,14 +74,20 @@ def kinds(manifests: list[Manifest]) -> list[Kind]:
     return list(dict.fromkeys(map(kind_of, manifests)))
 
 
-def brokers(manifests: list[Manifest]) -> set[str]:
-    """Give the brokers that triggers take from and sinks put into."""
-    found = {manifest["spec"]["broker"] for manifest in manifests if manifest["kind"] == "Trigger"}
-    for manifest in manifests:
-        ref = ((manifest.get("spec") or {}).get("sink") or {}).get("ref") or {}
-        if ref.get("kind") == "Broker":
-            found.add(ref["name"])
-    return found
+def sources(manifests: list[Manifest]) -> set[str]:
+    """Give the brokers that triggers take from."""
+    return {manifest["spec"]["broker"] for manifest in manifests if manifest["kind"] == "Trigger"}
+
+
+def sinks(manifests: list[Manifest]) -> set[str]:
+    """Give the brokers that functions put into."""
+    refs = (((manifest.get("spec") or {}).get("sink") or {}).get("ref") or {} for manifest in manifests)
+    return {ref["name"] for ref in refs if ref.get("kind") == "Broker"}
+
+
+def is_function(manifest: Manifest) -> bool:
+    """Tell a function's Service from one that starts its jobs."""
+    return kind_of(manifest) == SERVICE and manifest["metadata"]["labels"][FUNCTION] == manifest["metadata"]["name"]
 
 
 def permissions(manifests: list[Manifest], present: set[str]) -> list[tuple[str, Kind, str]]:
@@ -77,10 +96,15 @@ def permissions(manifests: list[Manifest], present: set[str]) -> list[tuple[str,
     wanted += [
         (verb, kind, "") for kind in MADE if kind.api in present or not kind.group for verb in ("list", "delete")
     ]
+    wanted += [(verb, kind, "") for kind in kinds(manifests) if kind in RARE for verb in ("list", "delete")]
     wanted += [("watch", kind, "") for kind in (SERVICE, REVISION, POD)] + [
         ("list", kind, "") for kind in (REVISION, POD)
     ]
-    wanted += [("list", EVENT, ""), ("get", POD, "log")]
-    if not any(kind_of(manifest) == SERVICE for manifest in manifests):
-        wanted += [(verb, JOB, "") for verb in ("create", "get", "list", "patch", "delete")]
+    wanted += [("list", EVENT, ""), ("get", POD, "log"), ("list", JOB, ""), ("delete", JOB, "")]
+    if SINK_BINDING.api in present:
+        wanted.append(("patch", SINK_BINDING, ""))  # its finalizer, when it goes
+    if sinks(manifests):
+        wanted.append(("get", BROKER, ""))
+    if not any(is_function(manifest) for manifest in manifests):
+        wanted += [(verb, JOB, "") for verb in ("create", "get", "patch", "watch")]
     return list(dict.fromkeys(wanted))

@@ -1,0 +1,43 @@
+"""Looks at all that a namespace has of our functions."""
+
+from __future__ import annotations
+
+from trimtab.deploy.abc import FunctionInfo
+from trimtab.deploy.knative import record
+from trimtab.deploy.knative.answers import objects_of
+from trimtab.deploy.knative.client.api import Api
+from trimtab.deploy.knative.client.kinds import (
+    CONFIG_MAP,
+    CONTAINER_SOURCE,
+    CRON_JOB,
+    DEPLOYMENT,
+    PING_SOURCE,
+    POD,
+    REVISION,
+    SERVICE,
+    TRIGGER,
+)
+from trimtab.deploy.knative.describe import OF_SERVICE, Objects, describe
+from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY
+from trimtab.deploy.knative.preflight.needs import is_function
+
+
+def described(api: Api, target: str, name: str | None = None) -> list[FunctionInfo]:
+    """Describe the function of that name, or all, by name."""
+    labels = {MANAGED_BY: FIELD_MANAGER, **({FUNCTION: name} if name else {})}
+    found: dict[str, Objects] = {}
+    for item in api.all(CONFIG_MAP, labels):
+        objects_of(found, item).record = record.read(item)
+    for item in filter(is_function, api.all(SERVICE, labels)):
+        objects_of(found, item).service = item
+    for kind in (PING_SOURCE, CRON_JOB, TRIGGER, CONTAINER_SOURCE, DEPLOYMENT):
+        for item in api.all(kind, labels):
+            objects_of(found, item).triggers.append(item)
+    known = {objects.name for objects in found.values() if objects.service}
+    for item in api.all(REVISION, {OF_SERVICE: name} if name else None):
+        if (service := item["metadata"]["labels"].get(OF_SERVICE)) in known:
+            found[service].revisions.append(item)
+    for item in api.all(POD, labels):
+        if (service := item["metadata"]["labels"].get(OF_SERVICE)) in known:
+            found[service].pods.append(item)
+    return [describe(found[each], target) for each in sorted(found)]
