@@ -147,7 +147,6 @@ class Nats(Server):
 
 class RabbitMQ(Server):
     name, kind, program = "rabbitmq-server", "rabbitmq", "rabbitmq-server"
-    ordered = False
     replays = False
 
     def __init__(self, folder: Path) -> None:

@@ -32,6 +32,8 @@ _TIMEOUT = 10.0
 _FETCH = 500
 _LATE = 0.5
 """Seconds that the server may be late to notice that a lease has run out."""
+_LENT = 65_536
+"""Messages lent to all consumers of a group together, at most; each asks for no more than it has slots for."""
 _PARALLEL = 256
 """Messages whose acceptance a publisher waits for at a time."""
 
@@ -237,7 +239,7 @@ def _config(options: Options, name: str, subject: str, start: Start) -> Consumer
         opt_start_seq=sequence,
         opt_start_time=moment,  # type: ignore[arg-type]  # the library sends it as it is, and the server wants text
         ack_wait=options.lease,
-        max_ack_pending=options.prefetch,
+        max_ack_pending=_LENT,
         filter_subject=subject,
     )
 
