@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -244,17 +245,17 @@ SERVERS: list[type[Server]] = [Embedded, Redis, Nats, RabbitMQ, Mosquitto, Kafka
 
 
 class Proxy:
-    """A TCP relay in front of a broker, which can be cut."""
+    """A TCP relay in front of a broker, which can be cut; with `secure` it speaks TLS to those who come."""
 
-    def __init__(self, port: int) -> None:
-        self._to = port
+    def __init__(self, port: int, secure: ssl.SSLContext | None = None) -> None:
+        self._to, self._secure = port, secure
         self._server: asyncio.Server
         self._open: set[asyncio.StreamWriter] = set()
         self.port = 0
         self.cuts = 0
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0, ssl=self._secure)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def cut(self) -> None:

@@ -17,11 +17,13 @@ from typing import Any, ClassVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.conn import create_conn
+from aiokafka.errors import AuthenticationFailedError, KafkaError, SaslAuthenticationFailed, TopicAlreadyExistsError
 
 from trimtab.spec.stream import StreamUrl
 from trimtab.triggers.streams import tls
 from trimtab.triggers.streams.abc import Lag, Message, Options, Publisher, Record, Start, Stream, StreamError
+from trimtab.triggers.streams.faults import fault
 from trimtab.triggers.streams.offsets import Offsets
 
 _TIMEOUT = 10.0
@@ -56,7 +58,7 @@ class KafkaStream(Stream, ConsumerRebalanceListener):  # type: ignore[misc]  # t
     async def open(self, held: int = 0) -> None:
         """See Stream."""
         self._offsets, self._new, self._full = {}, set(), {}
-        async with _translated():
+        async with _connecting(self._url):
             await _ensure(self._url)
             session = max(_SHORTEST_SESSION_MS, round(self._options.lease * 1000))
             self._consumer = AIOKafkaConsumer(
@@ -221,7 +223,7 @@ class KafkaPublisher(Publisher):
 
     async def open(self) -> None:
         """See Publisher."""
-        async with _translated():
+        async with _connecting(self._url):
             await _ensure(self._url)
             self._producer = AIOKafkaProducer(acks="all", linger_ms=2, **_settings(self._url))
             await self._producer.start()
@@ -280,7 +282,34 @@ async def _translated() -> AsyncIterator[None]:
         async with asyncio.timeout(_LONGEST):
             yield
     except (KafkaError, OSError, TimeoutError) as exc:
-        raise StreamError(f"kafka: {type(exc).__name__}: {exc}") from exc
+        raise fault("kafka", exc) from exc
+
+
+@asynccontextmanager
+async def _connecting(url: StreamUrl) -> AsyncIterator[None]:
+    """The library says of all brokers together that there is none; the first one is asked why."""
+    try:
+        async with _translated():
+            yield
+    except (StreamError, KeyError) as exc:
+        why = await _refusal(url)
+        if why is None:
+            raise
+        refused = isinstance(why, (AuthenticationFailedError, SaslAuthenticationFailed, KeyError))
+        raise fault("kafka", why, refused=refused) from exc
+
+
+async def _refusal(url: StreamUrl) -> Exception | None:
+    settings = _settings(url)
+    host, _, port = settings.pop("bootstrap_servers")[0].rpartition(":")
+    try:
+        connection = await create_conn(host.strip("[]"), int(port), **settings)
+    except (KafkaError, OSError, TimeoutError, KeyError) as exc:
+        # A KeyError is what the library makes of a broker that ends SCRAM with an error.
+        found: Exception = exc
+        return found
+    connection.close()
+    return None
 
 
 def _message(record: Any, partition: Any) -> Message:

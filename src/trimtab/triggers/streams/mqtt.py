@@ -36,11 +36,13 @@ from trimtab.triggers.streams.abc import (
     StreamError,
     Unsupported,
 )
+from trimtab.triggers.streams.faults import fault
 
 _TIMEOUT = 10.0
 _DAY = 86400
 _KEEPALIVE = 15
 _IN_FLIGHT = 500
+_UNKNOWN = ("Not authorized", "Bad user name or password")
 _CALM = 0.25
 """Seconds for which too little is lent before the session is taken up anew."""
 _MOST = 65_535
@@ -94,9 +96,10 @@ class _Session:
             self.client.loop_start()
             refused = await asyncio.wait_for(self._connected, _TIMEOUT)
         except (OSError, ValueError, TimeoutError) as exc:
-            raise StreamError(f"mqtt: {type(exc).__name__}: {exc}") from exc
+            raise fault("mqtt", exc) from exc
         if refused:
-            raise StreamError(f"mqtt: {refused}")
+            reason = ConnectionRefusedError(refused)
+            raise fault("mqtt", reason, refused=refused in _UNKNOWN) from reason
 
     async def close(self) -> None:
         """Disconnect; the session stays."""

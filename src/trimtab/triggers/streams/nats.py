@@ -27,6 +27,7 @@ from nats.js.errors import NotFoundError
 from trimtab.spec.stream import StreamUrl
 from trimtab.triggers.streams import tls
 from trimtab.triggers.streams.abc import Lag, Message, Options, Publisher, Record, Start, Stream, StreamError
+from trimtab.triggers.streams.faults import fault
 
 _TIMEOUT = 10.0
 _FETCH = 500
@@ -288,7 +289,7 @@ async def _translated() -> AsyncIterator[None]:
     try:
         yield
     except (Error, OSError, TimeoutError) as exc:
-        raise StreamError(f"nats: {type(exc).__name__}: {exc}") from exc
+        raise fault("nats", exc, refused="authorization violation" in str(exc).lower()) from exc
 
 
 def _subject(url: StreamUrl) -> str:

@@ -17,7 +17,12 @@ from typing import Any, ClassVar
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
-from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity
+from aio_pika.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ChannelNotFoundEntity,
+    ProbableAuthenticationError,
+)
 
 from trimtab.spec.stream import StreamUrl
 from trimtab.triggers.streams import tls
@@ -32,6 +37,7 @@ from trimtab.triggers.streams.abc import (
     StreamError,
     Unsupported,
 )
+from trimtab.triggers.streams.faults import fault
 from trimtab.triggers.streams.lending import COUNT, Lending, count
 
 _TIMEOUT = 10.0
@@ -209,7 +215,8 @@ async def _translated() -> AsyncIterator[None]:
     try:
         yield
     except (AMQPError, OSError, TimeoutError, RuntimeError) as exc:
-        raise StreamError(f"rabbitmq: {type(exc).__name__}: {exc}") from exc
+        refused = isinstance(exc, (AuthenticationError, ProbableAuthenticationError))
+        raise fault("rabbitmq", exc, refused=refused) from exc
 
 
 def _message(found: AbstractIncomingMessage, url: StreamUrl) -> Message:
