@@ -16,7 +16,7 @@ from trimtab.triggers.streams.backends import open_publisher, open_stream
 from trimtab.triggers.streams.cloudevent import to_event, to_record
 
 pytestmark = pytest.mark.anyio
-TANSU = "the broker of the tests answers ListOffsets wrongly (Tansu 0.6); TRIMTAB_TEST_KAFKA names a better one"
+TANSU = "Tansu 0.6 answers ListOffsets wrongly: see test_kafka_ends; TRIMTAB_TEST_KAFKA names a better one"
 
 
 def bodies(messages: Any) -> list[str]:
@@ -160,8 +160,9 @@ async def test_a_group_can_go_back_to_the_beginning_a_time_or_an_offset(bench: A
     assert bodies(await bench.get(stream, 3)) == list("bcd")
     if not bench.server.knows_its_end:
         pytest.xfail(TANSU)
-    await stream.seek(Start(time=between))
-    assert bodies(await bench.get(stream, 2)) == list("cd")
+    if bench.server.knows_times:
+        await stream.seek(Start(time=between))
+        assert bodies(await bench.get(stream, 2)) == list("cd")
     await stream.seek(Start(at="latest"))
     assert await bench.nothing(stream)
     await stream.close()
