@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Literal
 
@@ -62,7 +62,7 @@ class Lanes:
         """Messages that wait."""
         self.weight = 0
         """About how many bytes they take."""
-        self._parts: dict[str, int] = {}
+        self._parts: defaultdict[str, int] = defaultdict(int)
         """Those that wait, by partition."""
         self._lanes: dict[str, Lane] = {}
         self._ready: deque[Lane] = deque()
@@ -181,7 +181,4 @@ class Lanes:
     def _count(self, item: Item, sign: int) -> None:
         self.size += sign
         self.weight += sign * item.weight
-        partition = item.message.partition
-        self._parts[partition] = self._parts.get(partition, 0) + sign
-        if not self._parts[partition]:
-            del self._parts[partition]
+        self._parts[item.message.partition] += sign
