@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from trimtab.errors import EventError
 from trimtab.events import Envelope, canonical, from_cloudevent, from_json, make, to_cloudevent, to_json, validate
+from trimtab.events.data import encode_json
+from trimtab.events.jsonformat import decode_batch, decode_event
 
 GOOD = {"specversion": "1.0", "id": "1", "source": "/me", "type": "com.example.made"}
 
@@ -310,3 +312,24 @@ def test_the_library_is_not_imported_with_the_events() -> None:
     code = "import sys, trimtab.events, trimtab.runtime.binding; print([m for m in sys.modules if m.startswith('cloudevents')])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+USUAL = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "partitionkey": "k", "data": {"x": 1.50}}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{}, {"extra": "e"}, {"extra": 5}, {"time": None}, {"datacontenttype": "text/plain", "data": "a"}, {"data": None}],
+)
+def test_a_batch_of_usual_events_is_read_as_any_other(other: dict[str, Any]) -> None:
+    one = {**USUAL, **other}
+    alone = decode_event(encode_json(one))
+    assert decode_batch(encode_json([one])) == [alone]
+    assert decode_batch(encode_json([one, {**USUAL, "unusual": True}]))[0] == alone
+
+
+def test_a_fault_of_a_usual_event_names_the_item_and_the_attribute() -> None:
+    for wrong in ({"source": "a b"}, {"id": ""}, {"time": "soon"}, {"datacontenttype": "x"}, {"subject": ""}):
+        for _ in range(2):  # what was found to be wrong once is wrong again
+            with pytest.raises(EventError, match=f"item 1 of the batch: event attribute '{next(iter(wrong))}'"):
+                decode_batch(encode_json([USUAL, {**USUAL, **wrong}]))

@@ -21,6 +21,7 @@ from trimtab.spec import (
     Scale,
     Scheduling,
     Source,
+    StreamTrigger,
     Timeouts,
     Volume,
     VolumeSource,
@@ -56,7 +57,7 @@ def test_a_nuclio_function_is_carried_over() -> None:
             resources=Resources(
                 requests={"cpu": "250m", "memory": "128M"}, limits={"cpu": 1, "memory": "1G", "nvidia.com/gpu": 1}
             ),
-            scale=Scale(min=0, max=8, workers=4, concurrency=4),
+            scale=Scale(min=0, max=8, workers=5, concurrency=5),
             timeouts=Timeouts(request="45s", start=90),
             limits=Limits(body=1048576),
             volumes=[
@@ -85,6 +86,7 @@ def test_a_nuclio_function_is_carried_over() -> None:
                     overlap="skip",
                     disabled=True,
                 ),
+                StreamTrigger(name="stream", url="kafka://b:9092?stream=a", concurrency=1, order="partition"),
             ],
         ),
     )
@@ -101,9 +103,6 @@ def test_what_cannot_be_carried_over_is_listed() -> None:
         "spec.image: 'registry/images:1'",
         "spec.targetCPU: 60 (replicas are scaled by concurrency or requests per second)",
         "spec.triggers.every_ten.attributes.event.headers.x-a: 'b'",
-        "spec.triggers.stream.attributes.brokers: ['b:9092']",
-        "spec.triggers.stream.attributes.topics: ['a']",
-        "spec.triggers.stream.kind: 'kafka-cluster'",
         "spec.triggers.web.attributes.ingresses[\"0\"].host: 'images.example.com'",
         "spec.triggers.web.attributes.ingresses[\"0\"].paths: ['/']",
         "spec.triggers.web.workerAvailabilityTimeoutMilliseconds: 5000",

@@ -6,6 +6,7 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache, wraps
 from typing import Any
 
 from trimtab.errors import EventError
@@ -14,6 +15,8 @@ REQUIRED = ("specversion", "id", "source", "type")
 _OPTIONAL = frozenset({"datacontenttype", "dataschema", "subject", "time"})
 DEFINED = _OPTIONAL.union(REQUIRED)
 """The attributes the specification defines; every other name is an extension."""
+USUAL = frozenset({"partitionkey", "partition", "offset", "traceparent"})
+"""Extensions that nearly every message of a stream has."""
 
 _SHOWN = 80
 _INTEGER = 2**31
@@ -51,7 +54,8 @@ def validate(attributes: Mapping[str, str]) -> None:
         if not attributes.get(name):
             raise malformed(name, attributes.get(name), "a non-empty string")
     for name in attributes.keys() - DEFINED:
-        _check_extension_name(name, attributes[name])
+        if name not in USUAL:
+            _check_extension_name(name, attributes[name])
     if not _all_printable(attributes):
         for name, value in attributes.items():
             _check_text(name, value)
@@ -110,6 +114,17 @@ def _check_text(name: str, value: object) -> None:
         raise malformed(name, value, "text without control characters, noncharacters and lone surrogates")
 
 
+def _remembered(check: Callable[[str, str], object]) -> Callable[[str, str], object]:
+    """Look once at values that are the same from event to event; long ones fill no memory."""
+    passed = lru_cache(1024)(check)
+
+    @wraps(check)
+    def look(name: str, value: str) -> object:
+        return passed(name, value) if len(value) <= _SHOWN else check(name, value)
+
+    return look
+
+
 def _check_extension_name(name: str, value: object) -> None:
     if not _name(name):
         raise malformed(name, value, "only the letters a-z and the digits 0-9 in an attribute's name")
@@ -122,6 +137,7 @@ def _check_specversion(name: str, value: str) -> None:
         raise malformed(name, value, "'1.0'")
 
 
+@_remembered
 def _check_reference(name: str, value: str) -> None:
     if _no_uri(value):
         raise malformed(name, value, "a URI-reference (RFC 3986)")
@@ -132,6 +148,7 @@ def _check_schema(name: str, value: str) -> None:
         raise malformed(name, value, "an absolute URI (RFC 3986)")
 
 
+@_remembered
 def _check_media_type(name: str, value: str) -> None:
     if not _media_type(value):
         raise malformed(name, value, "a media type such as 'application/json' (RFC 2046)")

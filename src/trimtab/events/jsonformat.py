@@ -8,17 +8,37 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import asdict
 
 from trimtab.errors import EventError
 from trimtab.events.attributes import DEFINED, canonical, malformed, validate
 from trimtab.events.data import JSON, charset, encode_json, encode_text, is_json, is_text, valid_json
 from trimtab.events.envelope import Envelope
 
+
+class _Usual(Struct, forbid_unknown_fields=True):
+    """An event that has texts and no attributes but these, as most do: read in one go, at half the price."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    time: str | UnsetType = UNSET
+    subject: str | UnsetType = UNSET
+    datacontenttype: str | UnsetType = UNSET
+    partitionkey: str | UnsetType = UNSET
+    partition: str | UnsetType = UNSET
+    offset: str | UnsetType = UNSET
+    traceparent: str | UnsetType = UNSET
+    data: Raw | UnsetType = UNSET
+
+
+_read_usual = msgspec.json.Decoder(list[_Usual]).decode
 _read_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _read_array = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _read_scalar = msgspec.json.Decoder(str | bool | int | float | None).decode
@@ -33,10 +53,15 @@ def decode_event(body: bytes) -> Envelope:
 
 def decode_batch(body: bytes) -> list[Envelope]:
     """Read a batch in the JSON batch format. Errors: EventError that says which item is at fault."""
+    try:
+        items = _parse(_read_usual, body, "a batch of usual events")
+        event: Callable[[Any], Envelope] = _usual
+    except EventError:
+        items, event = _parse(_read_array, body, "a JSON array of objects"), _event
     events = []
-    for index, members in enumerate(_parse(_read_array, body, "a JSON array of objects")):
+    for index, members in enumerate(items):
         try:
-            events.append(_event(members))
+            events.append(event(members))
         except EventError as exc:
             raise EventError(f"item {index} of the batch: {exc}", exc.attribute) from exc
     return events
@@ -77,6 +102,11 @@ def _parse(read: Any, body: bytes, expected: str) -> Any:
         raise EventError(f"the body is not {expected}: it is nested too deeply") from None
 
 
+def _usual(found: _Usual) -> Envelope:
+    values = {name: value for name, value in asdict(found).items() if value is not UNSET}
+    return _sound(values, values.pop("data", None))
+
+
 def _event(members: dict[str, Raw]) -> Envelope:
     data = members.pop("data", None)
     values: dict[str, Any] = {}
@@ -97,11 +127,16 @@ def _assemble(values: dict[str, Any], data: Raw | None) -> Envelope:
         if type(value) is not str and name in DEFINED:
             raise malformed(name, value, "a string")
         attributes[name] = canonical(name, value)
-    validate(attributes)
     if encoded is not None:
+        validate(attributes)
         if data is not None:
             raise malformed("data_base64", encoded, "only one of 'data' and 'data_base64'")
         return Envelope(attributes, _base64(encoded))
+    return _sound(attributes, data)
+
+
+def _sound(attributes: dict[str, str], data: Raw | None) -> Envelope:
+    validate(attributes)
     if data is None:
         return Envelope(attributes)
     if "datacontenttype" not in attributes:

@@ -11,9 +11,11 @@ from typing import Any
 
 from trimtab.errors import SpecError
 from trimtab.spec.plain import join
+from trimtab.spec.stream import masked
 
 _PIP = re.compile(r"(?:python3?(?:\.\d+)? -m )?pip3? install (?P<rest>.+)\Z")
 
+_SECRET = re.compile(r"(?i)(password|secret|access_?key|token)\Z").search
 _VERSION = r"[<>=!~]=?=?[\w.*+!-]+"
 _REQUIREMENT = re.compile(rf"[A-Za-z0-9][\w.-]*(\[[\w,.-]+\])?({_VERSION}(,{_VERSION})*)?\Z")
 
@@ -58,7 +60,7 @@ class Remains:
 
     def leftovers(self) -> list[str]:
         """Say what is left, one line a value, and the notes, by path."""
-        return sorted([*(f"{path}: {value!r}" for path, value in _leaves(self.document, "")), *self.notes])
+        return sorted([*(f"{path}: {_shown(path, value)}" for path, value in _leaves(self.document, "")), *self.notes])
 
 
 def _leaves(value: Any, path: str) -> list[tuple[str, Any]]:
@@ -67,6 +69,13 @@ def _leaves(value: Any, path: str) -> list[tuple[str, Any]]:
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         return [leaf for index, item in enumerate(value) for leaf in _leaves(item, f"{path}[{index}]")]
     return [] if value in (None, "", []) else [(path, value)]
+
+
+def _shown(path: str, value: Any) -> str:
+    """Show a value, but no password."""
+    if _SECRET(path):
+        return "'***'"
+    return repr(masked(value) if isinstance(value, str) else value)
 
 
 def _named(kind: type | tuple[type, ...]) -> str:

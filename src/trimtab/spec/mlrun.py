@@ -14,7 +14,7 @@ from trimtab.spec.foreign import (
     take_scheduling,
     volume,
 )
-from trimtab.spec.nuclio import take_triggers
+from trimtab.spec.nuclio import Triggers, take_triggers
 from trimtab.spec.types import Function
 
 _KINDS = {"nuclio": "http", "remote": "http", "serving": "serving", "job": "job"}
@@ -50,18 +50,18 @@ def read(document: dict[str, Any]) -> tuple[Function, list[str]]:
         "labels": remains.take("metadata.labels", dict),
     }
     names = ("spec.function_handler", "spec.default_handler", "spec.handler")
-    triggers, scale, limits = take_triggers(remains) if kind == "http" else ([], {}, {})
+    taken = take_triggers(remains) if kind == "http" else Triggers()
     spec = {
         "kind": kind,
         "description": remains.take("spec.description", str),
         "handler": next((found for found in [remains.take(name, str) for name in names] if found), None),
         "source": _source(remains),
         "build": _build(remains),
-        "env": take_env(remains, "spec.env"),
+        "env": [*take_env(remains, "spec.env"), *taken.env],
         "resources": take_resources(remains, "spec.resources"),
-        "scale": {**_scale(remains, kind), **scale},
-        "limits": limits,
-        "triggers": triggers,
+        "scale": {**_scale(remains, kind), **taken.scale},
+        "limits": taken.limits,
+        "triggers": taken.triggers,
         "volumes": _volumes(remains),
         "scheduling": _scheduling(remains),
         "parameters": remains.take("spec.parameters", dict) if kind == "job" else None,

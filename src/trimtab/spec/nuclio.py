@@ -14,6 +14,8 @@ import json
 import re
 from typing import Any
 
+from msgspec import Struct, field
+
 from trimtab.errors import SpecError
 from trimtab.spec.foreign import (
     Remains,
@@ -25,6 +27,7 @@ from trimtab.spec.foreign import (
     take_scheduling,
     volume,
 )
+from trimtab.spec.nucliostreams import OTHERS, STREAMS, take_stream
 from trimtab.spec.scalars import as_label
 from trimtab.spec.types import Function
 
@@ -83,41 +86,66 @@ def _metadata(remains: Remains) -> dict[str, Any]:
     }
 
 
-def take_triggers(remains: Remains) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
-    """Take `spec.triggers`: our triggers, and what the HTTP trigger says of scale and limits."""
-    workers, body = 1, None
-    triggers = []
+class Triggers(Struct):
+    """What `spec.triggers` becomes: our triggers, the variables that they need, and what it says of scale and limits."""
+
+    triggers: list[dict[str, Any]] = field(default_factory=list)
+    env: list[dict[str, Any]] = field(default_factory=list)
+    scale: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, Any] = field(default_factory=dict)
+
+
+def take_triggers(remains: Remains) -> Triggers:
+    """Take `spec.triggers`. Each of Nuclio's triggers has workers of its own, which are the function's here."""
+    taken = Triggers()
+    workers, others, body = 1, 0, None
     for name, trigger in remains.take("spec.triggers", dict, {}).items():
         rest = Remains(trigger if isinstance(trigger, dict) else {"kind": trigger})
-        kind = rest.take("kind")
+        said = rest.take("kind")
+        kind = said if isinstance(said, str) else ""
         if kind == "http":
             workers, body = _http(rest)
         elif kind == "cron" and (cron := _cron(name, rest)):
-            triggers.append(cron)
+            taken.triggers.append(cron)
+        elif kind in STREAMS and (stream := take_stream(name, kind, rest)).triggers:
+            taken.triggers += stream.triggers
+            taken.env += stream.env
+            remains.notes += stream.notes
+            others += sum(each["concurrency"] for each in stream.triggers[:1])
         else:
-            rest.put_back("kind", kind)
+            remains.notes += _nothing(name, kind)
+            rest.put_back("kind", said)
         remains.put_back(f"spec.triggers.{name}", rest.document)
-    return triggers, {"workers": workers, "concurrency": workers}, {"body": body}
+    taken.scale = {"workers": workers + others, "concurrency": workers + others}
+    taken.limits = {"body": body}
+    return taken
+
+
+def _nothing(name: str, kind: str) -> list[str]:
+    """Say what to use for a trigger that there is nothing for."""
+    if kind in STREAMS:
+        return [f"spec.triggers.{name}: it names no broker, or nothing to take from it"]
+    return [f"spec.triggers.{name}: there is no {kind} here: {OTHERS[kind]}"] if kind in OTHERS else []
 
 
 def _spec(remains: Remains) -> dict[str, Any]:
-    triggers, scale, limits = take_triggers(remains)
+    taken = take_triggers(remains)
     return {
         "description": remains.take("spec.description", str),
         "handler": remains.take("spec.handler", str),
         "source": _source(remains),
         "build": _build(remains),
-        "env": take_env(remains, "spec.env"),
+        "env": [*take_env(remains, "spec.env"), *taken.env],
         "resources": take_resources(remains, "spec.resources"),
-        "scale": {**_replicas(remains), **scale},
+        "scale": {**_replicas(remains), **taken.scale},
         "timeouts": {
             "request": remains.take("spec.eventTimeout"),
             "start": remains.take("spec.readinessTimeoutSeconds"),
         },
-        "limits": limits,
+        "limits": taken.limits,
         "volumes": _volumes(remains),
         "scheduling": _scheduling(remains),
-        "triggers": triggers,
+        "triggers": taken.triggers,
     }
 
 

@@ -157,6 +157,24 @@ def test_triggers_are_added_and_removed_without_touching_the_code(local: Any, un
         local.target.add_trigger("f", StreamTrigger(name="s", url="x"))
 
 
+@pytest.mark.parametrize("kind", ["local", "redis"])
+def test_a_function_at_zero_is_woken_by_a_message_again_and_again(
+    local: Any, until: Any, kind: str, request: pytest.FixtureRequest
+) -> None:
+    server = request.getfixturevalue("redis") if kind == "redis" else None
+    url = "local:orders" if server is None else f"redis://127.0.0.1:{server.port}?stream=orders"
+    local.deploy("f", COLLECT, triggers=[StreamTrigger(name="s", url=url)], scale={"min": 0, "window": "6s"})
+    until(lambda: local.target.get("f").replicas == 0, 30)
+    assert trigger(local).state == "active"
+    publish(local, url, 1, 2, 3)
+    until(lambda: seen(local) == [1, 2, 3])
+    assert local.target.get("f").replicas == 1
+    until(lambda: trigger(local).pending == 0)
+    until(lambda: local.target.get("f").replicas == 0, 30)
+    publish(local, url, 4)
+    until(lambda: seen(local) == [1, 2, 3, 4])
+
+
 def test_what_a_function_emits_goes_to_its_stream(local: Any, until: Any) -> None:
     emit = "def handler(context, event):\n    return context.emit(type='made', data=event.body, partitionkey='k')\n"
     local.deploy("g", emit, sink=Sink(stream="local:made"))

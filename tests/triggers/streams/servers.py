@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
+import sys
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
+
+from tests.triggers.streams import mockkafka
+from tests.triggers.streams.mockkafka import LIBRARY
 
 from trimtab.spec.stream import StreamUrl, parse
 
@@ -40,6 +46,8 @@ class Server(ABC):
     """It has a disk at all."""
     knows_its_end = True
     """It says rightly where a stream ends."""
+    knows_times = True
+    """It finds the first message after a time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
@@ -147,7 +155,6 @@ class Nats(Server):
 
 class RabbitMQ(Server):
     name, kind, program = "rabbitmq-server", "rabbitmq", "rabbitmq-server"
-    ordered = False
     replays = False
 
     def __init__(self, folder: Path) -> None:
@@ -241,21 +248,63 @@ class Kafka(Server):
         return parse(f"kafka://127.0.0.1:{port or self.port}?stream={stream}&group={group}")
 
 
+class MockKafka(Server):
+    """librdkafka's brokers; see `mockkafka`. A topic is made when its URL is asked for."""
+
+    name, kind, program = "librdkafka1", "kafka", ""
+    survives = knows_times = False
+
+    @classmethod
+    def missing(cls) -> str:
+        try:
+            ctypes.CDLL(LIBRARY)
+        except OSError:
+            return f"{LIBRARY} (Debian: {cls.name})"
+        return ""
+
+    def command(self) -> list[str]:
+        return [sys.executable, mockkafka.__file__]
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            self.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        self.port = int(self._said().rpartition(":")[2])
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        assert self.process is not None
+        with self.process:
+            self.process.kill()
+
+    def url(self, stream: str, group: str, port: int | None = None) -> StreamUrl:
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{stream}\n".encode())
+        self.process.stdin.flush()
+        self._said()
+        return parse(f"kafka://127.0.0.1:{port or self.port}?stream={stream}&group={group}")
+
+    def _said(self) -> str:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().decode()
+
+
 SERVERS: list[type[Server]] = [Embedded, Redis, Nats, RabbitMQ, Mosquitto, Kafka]
 
 
 class Proxy:
-    """A TCP relay in front of a broker, which can be cut."""
+    """A TCP relay in front of a broker, which can be cut; with `secure` it speaks TLS to those who come."""
 
-    def __init__(self, port: int) -> None:
-        self._to = port
+    def __init__(self, port: int, secure: ssl.SSLContext | None = None) -> None:
+        self._to, self._secure = port, secure
         self._server: asyncio.Server
         self._open: set[asyncio.StreamWriter] = set()
         self.port = 0
         self.cuts = 0
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0, ssl=self._secure)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def cut(self) -> None:

@@ -71,7 +71,7 @@ class World:
     async def begin(self, *, stream: Stream | None = None, **plan: Any) -> None:
         given = {"start": Start(at="earliest"), "policy": Policy(attempts=2, delay=0.01, timeout=5.0), **plan}
         made = Plan(id="f/t", url=self.url, **given)
-        stream = stream or open_stream(self.url, made.options(), self.home)
+        stream = stream or open_stream(self.url, made.options(self.slots), self.home)
         self.consumer = Consumer(made, stream, self.function, _Slots(self), self, replies=self._reply)
         self.running = asyncio.create_task(self.consumer.run())
 

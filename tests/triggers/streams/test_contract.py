@@ -16,7 +16,7 @@ from trimtab.triggers.streams.backends import open_publisher, open_stream
 from trimtab.triggers.streams.cloudevent import to_event, to_record
 
 pytestmark = pytest.mark.anyio
-TANSU = "the broker of the tests answers ListOffsets wrongly (Tansu 0.6); TRIMTAB_TEST_KAFKA names a better one"
+TANSU = "Tansu 0.6 answers ListOffsets wrongly: see test_kafka_ends; TRIMTAB_TEST_KAFKA names a better one"
 
 
 def bodies(messages: Any) -> list[str]:
@@ -50,6 +50,17 @@ async def test_what_is_acked_never_comes_again_and_what_is_not_comes_first(bench
     await stream.close()
     again = await bench.consumer()
     assert bodies(await bench.get(again, 4)) == list("cdef")
+
+
+async def test_what_comes_back_again_and_again_keeps_its_order(bench: Any) -> None:
+    await (await bench.consumer()).close()
+    await bench.put(*"0123456789")
+    # Each time others come back, of which some came back before: a queue does not put them where they were.
+    for count in (6, 3, 5, 1)[: 1 if bench.server.kind == "kafka" else 4]:
+        stream = await bench.consumer(prefetch=count, ordered=False)
+        await bench.get(stream, count, 1)
+        await stream.close()
+    assert bodies(await bench.get(await bench.consumer(), 10)) == list("0123456789")
 
 
 async def test_a_message_has_the_same_place_each_time_that_it_comes(bench: Any) -> None:
@@ -149,8 +160,9 @@ async def test_a_group_can_go_back_to_the_beginning_a_time_or_an_offset(bench: A
     assert bodies(await bench.get(stream, 3)) == list("bcd")
     if not bench.server.knows_its_end:
         pytest.xfail(TANSU)
-    await stream.seek(Start(time=between))
-    assert bodies(await bench.get(stream, 2)) == list("cd")
+    if bench.server.knows_times:
+        await stream.seek(Start(time=between))
+        assert bodies(await bench.get(stream, 2)) == list("cd")
     await stream.seek(Start(at="latest"))
     assert await bench.nothing(stream)
     await stream.close()

@@ -125,9 +125,9 @@ def test_it_says_how_it_stands_and_buries_in_the_same_broker(consume: Any, tmp_p
 
 def test_sigterm_finishes_what_is_in_flight_and_gives_back_the_rest(consume: Any, tmp_path: Path) -> None:
     url = "local:orders?group=g"
-    consumer = consume(url, "--concurrency", "1")
+    consumer = consume(url, "--concurrency", "2", "--order", "partition")
     put(tmp_path, parse(url), "slow", "b", "c")
-    until(lambda: "trimtab_stream_in_flight{" in consumer.read("/metrics") and " 3" in consumer.read("/metrics"))
+    until(lambda: 'trimtab_stream_held{function="consume",trigger=""} 2' in consumer.read("/metrics"))
     consumer.process.send_signal(signal.SIGTERM)
     assert consumer.process.wait(20) == 0
     assert held(tmp_path, parse(url)) == [b'"b"', b'"c"']

@@ -13,7 +13,7 @@ import msgspec
 from trimtab.config import Settings
 from trimtab.deploy.abc import TriggerInfo
 from trimtab.deploy.local.jobsink import PREFIX, JobSink
-from trimtab.deploy.local.streams import Streams
+from trimtab.deploy.local.streams import JOB_SLOTS, Streams
 from trimtab.deploy.local.streamsink import PREFIX as SINK
 from trimtab.deploy.local.streamsink import StreamSink
 from trimtab.errors import Conflict, NotFound
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trimtab.events")
 
-JOB_SLOTS = 4
-"""Runs of one job that events may start side by side."""
 METRICS = "/-/metrics"
 """Where Prometheus reads how the stream consumers stand."""
 MOST_IN_FLIGHT = 512

@@ -23,12 +23,18 @@ from trimtab.deploy.local.zygotes import Zygote
 from trimtab.errors import DeployFailed, TargetError
 from trimtab.runtime.config import ReplicaConfig
 from trimtab.runtime.stats import StatsPage
+from trimtab.spec import Scale
 from trimtab.spec.quantity import seconds
 
 logger = logging.getLogger("trimtab.live")
 
 _BACKOFF = (0.1, 10.0)
 """Seconds before a crashed replica is replaced: the first time, and at most."""
+
+
+def slots(scale: Scale) -> int:
+    """Requests that one replica takes at once: its slots, or the soft target where slots are unlimited."""
+    return scale.concurrency or int(scale.target or 100)
 
 
 class Live:
@@ -83,9 +89,8 @@ class Live:
         return sum(sockets.waiting(sock) for sock in self.sockets)
 
     def capacity(self) -> int:
-        """Requests that the ready replicas take at once: their slots, or the soft target where slots are unlimited."""
-        slots = self.config.concurrency or int(self.revision.document.spec.scale.target or 100)
-        return slots * len(self.ready)
+        """Requests that the ready replicas take at once."""
+        return slots(self.revision.document.spec.scale) * len(self.ready)
 
     def busy(self) -> int:
         """Requests in flight or waiting inside replicas."""

@@ -10,6 +10,7 @@ import msgspec
 
 from trimtab.deploy.abc import TriggerInfo
 from trimtab.deploy.local.consumers import Child
+from trimtab.deploy.local.live import slots
 from trimtab.errors import DeployFailed, NotFound
 from trimtab.events import from_json
 from trimtab.spec import Function, StreamTrigger
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 CONNECT_WITHIN = 5.0
 """Seconds that a deploy waits for a broker at most."""
+JOB_SLOTS = 4
+"""Runs of one job that events may start side by side."""
 
 
 class Streams:
@@ -140,8 +143,15 @@ class Streams:
             consumer=f"trimtab-{function}-{trigger.name}",
             home=str(self._daemon.settings.home),
             url=self._daemon.service(function).url.rstrip("/"),
+            slots=self._slots(document),
             paused=self._daemon.store.setting(f"paused {function}/{trigger.name}") is not None,
         )
+
+    def _slots(self, document: Function) -> int:
+        if document.spec.kind == "job":
+            return JOB_SLOTS
+        scale = document.spec.scale
+        return slots(scale) * (scale.max or self._daemon.settings.max_replicas)
 
     async def _ask(self, id: str, said: dict[str, Any]) -> None:
         if said["say"] == "bury":

@@ -14,12 +14,16 @@ other one; what is held of it must be forgotten, and acks of it are ignored.
 
 Positions: `Message.position` names a message for good where `positions` is true. Elsewhere (RabbitMQ, MQTT) it is made
 of the content, and tells which message came again only together with `redelivered`.
+
+Flow: no more messages are lent to us than the function has free slots for (calls at a time, times the batch), besides those
+that wait behind another of their key or for their next try. Who is asked for messages gives no more than `receive` says;
+who sends by itself is told by `allow`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar
 
 from msgspec import Struct, field
@@ -32,6 +36,7 @@ __all__ = [
     "Options",
     "Publisher",
     "Record",
+    "Reopen",
     "Start",
     "Stream",
     "StreamError",
@@ -97,11 +102,15 @@ class Options(Struct, frozen=True, kw_only=True):
     start: Start = field(default_factory=lambda: Start(at="latest"))
     """Where a group begins that does not exist yet."""
     prefetch: int = 100
-    """Messages that may be lent to us at a time."""
+    """Messages that may be lent to us at a time, until `Stream.allow` says otherwise."""
     lease: float = 30.0
     """After so long without `extend`, what we hold is lent to another."""
     ordered: bool = True
     """Whether it is worth waiting for messages that are about to be lent again, so that newer ones do not overtake."""
+
+
+class Reopen(Exception):
+    """Raised by `Stream.allow` where only a new connection can have more lent: the caller calls `close` and `open`."""
 
 
 def _nobody(_: str) -> None:
@@ -120,6 +129,9 @@ class Stream(ABC):
     """Whether what we hold is still ours after `close` and `open`: tokens go on to be valid, and a message that is lent a
     second time is one that we hold already, or one that we never saw."""
 
+    parts: ClassVar[bool] = False
+    """Whether `allow` can leave single partitions out."""
+
     lost: Callable[[str], None] = staticmethod(_nobody)
     """Called with a partition that has another owner now; the consumer sets it."""
 
@@ -134,6 +146,13 @@ class Stream(ABC):
     @abstractmethod
     async def receive(self, most: int, wait: float) -> list[Message]:
         """Take up to `most` messages, waiting up to `wait` seconds for the first."""
+
+    async def allow(self, most: int, room: int, full: Collection[str] = ()) -> None:
+        """Say how much may come: no more than `most` messages lent to us at a time, now `room` more (0: none), and none of
+        the partitions `full`. Said before each `receive`, and a few times a second while there is no room; never while
+        `receive` waits. Nothing to do where messages come only when they are asked for. Errors: Reopen.
+        """
+        return
 
     @abstractmethod
     async def ack(self, messages: Sequence[Message]) -> None:

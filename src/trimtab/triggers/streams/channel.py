@@ -37,6 +37,8 @@ class Orders(Struct, kw_only=True):
     home: str
     url: str
     """Where the function takes events, without a path."""
+    slots: int
+    """How many calls it takes at a time, with all the replicas that it may have."""
     paused: bool = False
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from trimtab.errors import EventError
 from trimtab.events import Envelope, validate
@@ -40,7 +41,7 @@ def to_event(message: Message, source: str) -> Envelope:
         "type": MESSAGE,
     }
     if message.time is not None:
-        attributes["time"] = f"{datetime.fromtimestamp(message.time, UTC).isoformat()[:-6]}Z"
+        attributes["time"] = _moment(message.time)
     if message.body:
         attributes["datacontenttype"] = content_type or _looks(message.body)
     if message.key:
@@ -55,6 +56,17 @@ def to_event(message: Message, source: str) -> Envelope:
     if content_type not in _SOUND or not "".join(attributes.values()).isprintable():
         validate(attributes)
     return Envelope(attributes, message.body or None)
+
+
+def _moment(time: float) -> str:
+    """Write a time as RFC 3339 has it."""
+    second, micro = divmod(round(time * 1e6), 1_000_000)
+    return f"{_second(second)}.{micro:06}Z" if micro else f"{_second(second)}Z"
+
+
+@lru_cache(64)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()[:-6]
 
 
 def to_record(envelope: Envelope, key: str | None = None) -> Record:

@@ -17,13 +17,13 @@ from trimtab.runtime.client import Client
 from trimtab.triggers.abc import Slots
 from trimtab.triggers.broker.attempt import Answer
 from trimtab.triggers.broker.clock import Clock, WallClock
-from trimtab.triggers.streams.abc import Message, Start, Stream, StreamError
+from trimtab.triggers.streams.abc import Message, Reopen, Start, Stream, StreamError
 from trimtab.triggers.streams.call import Called, call
 from trimtab.triggers.streams.dead import DeadLetters
 from trimtab.triggers.streams.figures import Figures
 from trimtab.triggers.streams.lanes import Item
 from trimtab.triggers.streams.outcome import GivenUp, Verdict, judge
-from trimtab.triggers.streams.plan import BATCH_BYTES, Plan
+from trimtab.triggers.streams.plan import BATCH_BYTES, WAITING, Plan
 from trimtab.triggers.streams.shelf import Shelf
 
 logger = logging.getLogger("trimtab.streams")
@@ -61,9 +61,9 @@ class Consumer:
         self._stream, self._client, self._slots, self._dead = stream, client, slots, dead
         self._replies, self._clock = replies, clock or WallClock()
         self._function = plan.id.partition("/")[0]
-        self._prefetch = plan.options().prefetch
         self._shelf = Shelf(plan, stream, self.figures, self._clock)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._burying = 0
         self._paused = self._scheduled = self._stopped = False
         self._seek: tuple[Start, asyncio.Future[None]] | None = None
         self._stopping = asyncio.Event()
@@ -78,12 +78,15 @@ class Consumer:
         """Consume until `stop`; a broker that is away is tried again for as long as it takes."""
         pause = PAUSES[0]
         while not self._stopping.is_set():
+            again = False
             try:
                 await self._stream.open(self._shelf.held)
                 self.figures.connects += 1
                 pause = PAUSES[0]
                 self._recovered()
                 await self._consume()
+            except Reopen:
+                again = True
             except StreamError as exc:
                 self._broke(str(exc))
             except Exception as exc:
@@ -95,7 +98,7 @@ class Consumer:
             if self._seek is not None:
                 self._seek[1].set_exception(StreamError(self.figures.error or f"{self.plan.id} has stopped"))
                 self._seek = None
-            if not self._stopping.is_set():
+            if not again and not self._stopping.is_set():
                 await _wait(self._stopping, pause)
                 pause = min(pause * 2, PAUSES[1])
         self.figures.state = "stopped"
@@ -152,7 +155,8 @@ class Consumer:
             self._moved.clear()
             if self._seek is not None and self._idle():
                 await self._move(*self._seek)
-            room = 0 if self._paused or self._seek or self._stopping.is_set() else self._room()
+            most, room, full = self._flow()
+            await self._stream.allow(most, room, full)
             if room <= 0:
                 await _wait(self._moved, PATIENCE)
                 continue
@@ -165,13 +169,18 @@ class Consumer:
         if refused is not None:
             self._start(self._bury([refused]))
 
-    def _room(self) -> int:
-        shelf, batch = self._shelf, self.plan.batch
-        slots = self.figures.in_flight + max(self._free(), 0)
-        ahead = 2 * batch * max(1, min(slots, 100))
-        if shelf.weight > HELD_BYTES:
-            return 0
-        return min(ahead - shelf.lanes.ready(ahead, self._clock.now()), self._prefetch - shelf.held)
+    def _flow(self) -> tuple[int, int, list[str]]:
+        """Say what `Stream.allow` is told: as many messages as the free slots take, besides those that wait for others."""
+        shelf, batch, lanes = self._shelf, self.plan.batch, self._shelf.lanes
+        if self._paused or self._seek or self._stopping.is_set() or shelf.weight > HELD_BYTES:
+            return 0, 0, []
+        free = max(self._free(), 0)
+        slots = self.figures.in_flight + free
+        ready = lanes.ready(slots * batch, self._clock.now())
+        most = slots * batch + lanes.size - ready + min(self._burying, WAITING)
+        full = lanes.full(batch if self.plan.order == "partition" else WAITING)
+        room = 0 if full and not self._stream.parts else min(free * batch - ready, most - shelf.held)
+        return most, max(room, 0), full
 
     async def _ack(self) -> None:
         while True:
@@ -302,6 +311,7 @@ class Consumer:
     async def _bury(self, given_up: Sequence[GivenUp]) -> None:
         """Write dead letters, however long it takes: until then their messages are not acked."""
         letters = [each.letter for each in given_up]
+        self._burying += len(letters)
         for letter in letters:
             logger.warning("%s: message %s is given up: %s", self.plan.id, letter.envelope.id, letter.reason)
         while True:
@@ -312,6 +322,7 @@ class Consumer:
                 logger.error("%s: dead letters cannot be kept, trying again: %s", self.plan.id, exc)
                 if await _wait(self._stopping, PAUSES[1]):
                     return
+        self._burying -= len(letters)
         self.figures.dead += len(letters)
         self._shelf.buried([each.item for each in given_up])
         self.notify()

@@ -1,8 +1,8 @@
 """Kafka by a consumer group with static membership.
 
-An offset is committed only when everything before it has its outcome, in whatever order the outcomes come. Membership is
-kept up by the library in the background and does not hang on polling, so a slow function causes no rebalance; what it
-cannot take is not fetched. A restart within the session's time keeps the partitions. When a partition goes to another
+An offset is committed only when everything before it has its outcome, in whatever order the outcomes come. A slow function
+causes no rebalance: partitions that it cannot take more of are paused, and polled all the same, so that the member stays in
+its group however long a call takes. A restart within the session's time keeps the partitions. When a partition goes to another
 consumer, what we hold of it is forgotten before, and the other one begins at the last commit.
 """
 
@@ -10,26 +10,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+import time
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.conn import create_conn
+from aiokafka.errors import AuthenticationFailedError, KafkaError, SaslAuthenticationFailed, TopicAlreadyExistsError
 
 from trimtab.spec.stream import StreamUrl
 from trimtab.triggers.streams import tls
 from trimtab.triggers.streams.abc import Lag, Message, Options, Publisher, Record, Start, Stream, StreamError
+from trimtab.triggers.streams.faults import fault
 from trimtab.triggers.streams.offsets import Offsets
 
 _TIMEOUT = 10.0
 _LONGEST = 120.0
 """Seconds after which a library that tries for ever is interrupted."""
-_DAY_MS = 86_400_000
+_POLL_WITHIN_MS = 300_000
+"""A consumer that has not polled for so long hangs, and leaves its group (`max.poll.interval.ms`)."""
+_PAUSE_AFTER = 1.0
+"""Seconds for which a partition is full before it is paused, which throws away what was fetched ahead of it."""
 _SHORTEST_SESSION_MS = 6000
 """What brokers take at least (`group.min.session.timeout.ms`)."""
 _ASSIGNED_WITHIN = 10.0
+_LOOK_AGAIN = 0.1
 
 
 class KafkaStream(Stream, ConsumerRebalanceListener):  # type: ignore[misc]  # the library has no types
@@ -37,18 +44,21 @@ class KafkaStream(Stream, ConsumerRebalanceListener):  # type: ignore[misc]  # t
 
     positions: ClassVar[bool] = True
     resumes: ClassVar[bool] = False
+    parts: ClassVar[bool] = True
 
     def __init__(self, url: StreamUrl, options: Options) -> None:
         self._url, self._options = url, options
         self._consumer: Any = None
+        self._full: dict[Any, float] = {}
+        """Partitions of which nothing is to be taken, and since when."""
         self._offsets: dict[Any, Offsets] = {}
         self._new: set[Any] = set()
         """Partitions that were assigned and whose place is not known to be committed."""
 
     async def open(self, held: int = 0) -> None:
         """See Stream."""
-        self._offsets, self._new = {}, set()
-        async with _translated():
+        self._offsets, self._new, self._full = {}, set(), {}
+        async with _connecting(self._url):
             await _ensure(self._url)
             session = max(_SHORTEST_SESSION_MS, round(self._options.lease * 1000))
             self._consumer = AIOKafkaConsumer(
@@ -56,7 +66,7 @@ class KafkaStream(Stream, ConsumerRebalanceListener):  # type: ignore[misc]  # t
                 group_instance_id=self._options.consumer or None,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
-                max_poll_interval_ms=_DAY_MS,
+                max_poll_interval_ms=_POLL_WITHIN_MS,
                 session_timeout_ms=session,
                 rebalance_timeout_ms=session,
                 heartbeat_interval_ms=max(1000, round(self._options.lease * 1000 / 10)),
@@ -83,7 +93,11 @@ class KafkaStream(Stream, ConsumerRebalanceListener):  # type: ignore[misc]  # t
         async with _translated():
             if self._new:
                 await self._begin()
-            found = await self._consumer.getmany(timeout_ms=round(wait * 1000), max_records=most)
+            wanted = [partition for partition in self._offsets if partition not in self._full]
+            if self._full and not wanted:
+                await asyncio.sleep(min(wait, _LOOK_AGAIN))
+                return []
+            found = await self._consumer.getmany(*wanted, timeout_ms=round(wait * 1000), max_records=most)
             messages = []
             for partition, records in found.items():
                 if partition not in self._offsets:
@@ -92,6 +106,26 @@ class KafkaStream(Stream, ConsumerRebalanceListener):  # type: ignore[misc]  # t
                     self._offsets[partition].give(record.offset)
                     messages.append(_message(record, partition))
             return messages
+
+    async def allow(self, most: int, room: int, full: Collection[str] = ()) -> None:
+        """See Stream."""
+        now = time.monotonic()
+        ours = self._consumer.assignment() & self._offsets.keys()
+        shut = [each for each in ours if room <= 0 or str(each.partition) in full]
+        self._full = {partition: self._full.get(partition, now) for partition in shut}
+        late = [partition for partition, since in self._full.items() if now - since >= _PAUSE_AFTER]
+        paused = self._consumer.paused()
+        self._consumer.pause(*(partition for partition in late if partition not in paused))
+        self._consumer.resume(*(partition for partition in paused if partition not in self._full))
+        if late:
+            async with _translated():
+                await self._poll(late)
+
+    async def _poll(self, paused: Sequence[Any]) -> None:
+        """Show that we live. What comes nevertheless, of a partition that was assigned anew meanwhile, is fetched again."""
+        for partition, records in (await self._consumer.getmany(*paused)).items():
+            if partition in self._offsets:
+                self._consumer.seek(partition, records[0].offset)
 
     async def ack(self, messages: Sequence[Message]) -> None:
         """See Stream. What is done before something that is not is told together with that."""
@@ -139,6 +173,7 @@ class KafkaStream(Stream, ConsumerRebalanceListener):  # type: ignore[misc]  # t
         """Forget what is lost, before anybody else can have it."""
         for partition in revoked:
             self._offsets.pop(partition, None)
+            self._full.pop(partition, None)
             self._new.discard(partition)
             self.lost(str(partition.partition))
 
@@ -188,7 +223,7 @@ class KafkaPublisher(Publisher):
 
     async def open(self) -> None:
         """See Publisher."""
-        async with _translated():
+        async with _connecting(self._url):
             await _ensure(self._url)
             self._producer = AIOKafkaProducer(acks="all", linger_ms=2, **_settings(self._url))
             await self._producer.start()
@@ -247,7 +282,34 @@ async def _translated() -> AsyncIterator[None]:
         async with asyncio.timeout(_LONGEST):
             yield
     except (KafkaError, OSError, TimeoutError) as exc:
-        raise StreamError(f"kafka: {type(exc).__name__}: {exc}") from exc
+        raise fault("kafka", exc) from exc
+
+
+@asynccontextmanager
+async def _connecting(url: StreamUrl) -> AsyncIterator[None]:
+    """The library says of all brokers together that there is none; the first one is asked why."""
+    try:
+        async with _translated():
+            yield
+    except (StreamError, KeyError) as exc:
+        why = await _refusal(url)
+        if why is None:
+            raise
+        refused = isinstance(why, (AuthenticationFailedError, SaslAuthenticationFailed, KeyError))
+        raise fault("kafka", why, refused=refused) from exc
+
+
+async def _refusal(url: StreamUrl) -> Exception | None:
+    settings = _settings(url)
+    host, _, port = settings.pop("bootstrap_servers")[0].rpartition(":")
+    try:
+        connection = await create_conn(host.strip("[]"), int(port), **settings)
+    except (KafkaError, OSError, TimeoutError, KeyError) as exc:
+        # A KeyError is what the library makes of a broker that ends SCRAM with an error.
+        found: Exception = exc
+        return found
+    connection.close()
+    return None
 
 
 def _message(record: Any, partition: Any) -> Message:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Literal
 
@@ -62,6 +62,8 @@ class Lanes:
         """Messages that wait."""
         self.weight = 0
         """About how many bytes they take."""
+        self._parts: defaultdict[str, int] = defaultdict(int)
+        """Those that wait, by partition."""
         self._lanes: dict[str, Lane] = {}
         self._ready: deque[Lane] = deque()
         self._waiting: list[tuple[float, int, Lane]] = []
@@ -146,6 +148,10 @@ class Lanes:
         """When the next one that waits for its time may be sent; None when none does."""
         return self._waiting[0][0] if self._waiting else None
 
+    def full(self, most: int) -> list[str]:
+        """The partitions of which `most` messages wait, or more."""
+        return [partition for partition, count in self._parts.items() if count >= most]
+
     def _all(self) -> list[Lane]:
         found = {id(lane): lane for lane in self._lanes.values()}
         found |= {id(lane): lane for lane in self._ready}
@@ -175,3 +181,4 @@ class Lanes:
     def _count(self, item: Item, sign: int) -> None:
         self.size += sign
         self.weight += sign * item.weight
+        self._parts[item.message.partition] += sign

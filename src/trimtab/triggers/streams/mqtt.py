@@ -2,7 +2,9 @@
 
 What is lent belongs to the session, whose name is the consumer's: after a reconnect the broker sends again what was not
 acked. A session that nobody comes back to is kept for `session` seconds (a day unless the URL says otherwise), and the
-messages that wait in it with it. There is neither a replay nor a lag to ask for. The client library runs in a thread.
+messages that wait in it with it. There is neither a replay nor a lag to ask for. How much is lent at a time (the Receive
+Maximum) is agreed when the session is taken up: as much as the function may ever take at a time; when messages that wait for
+their next try use that up, the session is taken up anew with more. The client library runs in a thread.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ import asyncio
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -27,16 +30,22 @@ from trimtab.triggers.streams.abc import (
     Options,
     Publisher,
     Record,
+    Reopen,
     Start,
     Stream,
     StreamError,
     Unsupported,
 )
+from trimtab.triggers.streams.faults import fault
 
 _TIMEOUT = 10.0
 _DAY = 86400
 _KEEPALIVE = 15
 _IN_FLIGHT = 500
+_UNKNOWN = ("Not authorized", "Bad user name or password")
+_CALM = 0.25
+"""Seconds for which too little is lent before the session is taken up anew."""
+_MOST = 65_535
 _attribute = re.compile(r"[a-z0-9]+").fullmatch
 
 
@@ -87,9 +96,10 @@ class _Session:
             self.client.loop_start()
             refused = await asyncio.wait_for(self._connected, _TIMEOUT)
         except (OSError, ValueError, TimeoutError) as exc:
-            raise StreamError(f"mqtt: {type(exc).__name__}: {exc}") from exc
+            raise fault("mqtt", exc) from exc
         if refused:
-            raise StreamError(f"mqtt: {refused}")
+            reason = ConnectionRefusedError(refused)
+            raise fault("mqtt", reason, refused=refused in _UNKNOWN) from reason
 
     async def close(self) -> None:
         """Disconnect; the session stays."""
@@ -116,12 +126,16 @@ class MqttStream(Stream):
         self._session: _Session | None = None
         self._came: asyncio.Queue[MQTTMessage] = asyncio.Queue()
         self._lent = 0
+        self._window = self._wanted = options.prefetch
+        self._short: float | None = None
+        """Since when more should be lent than was agreed."""
 
     async def open(self, held: int = 0) -> None:
         """See Stream."""
-        self._came, self._lent = asyncio.Queue(), 0
+        self._came, self._lent, self._short = asyncio.Queue(), 0, None
+        self._window, self._wanted = self._wanted, self._options.prefetch
         keep = int(self._url.options.get("session", _DAY))
-        session = _Session(self._url, self._options.consumer, keep=keep, most=self._options.prefetch)
+        session = _Session(self._url, self._options.consumer, keep=keep, most=self._window)
         self._session, came = session, self._came
         session.client.on_message = lambda _c, _u, message: session.call(came.put_nowait, message)
         subscribed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -162,6 +176,18 @@ class MqttStream(Stream):
             found.append(self._came.get_nowait())
         self._lent += len(found)
         return [_message(each, self._url) for each in found]
+
+    async def allow(self, most: int, room: int, full: Collection[str] = ()) -> None:
+        """See Stream. Less than was agreed cannot be had."""
+        used_up = self._lent + self._came.qsize() >= self._window
+        if room <= 0 or most <= self._window or not used_up:
+            self._short = None
+            return
+        now = time.monotonic()
+        self._short = now if self._short is None else self._short
+        if now - self._short >= _CALM:
+            self._wanted = min(max(most, 2 * self._window), _MOST)
+            raise Reopen
 
     async def ack(self, messages: Sequence[Message]) -> None:
         """See Stream."""

@@ -27,11 +27,14 @@ from nats.js.errors import NotFoundError
 from trimtab.spec.stream import StreamUrl
 from trimtab.triggers.streams import tls
 from trimtab.triggers.streams.abc import Lag, Message, Options, Publisher, Record, Start, Stream, StreamError
+from trimtab.triggers.streams.faults import fault
 
 _TIMEOUT = 10.0
 _FETCH = 500
 _LATE = 0.5
 """Seconds that the server may be late to notice that a lease has run out."""
+_LENT = 65_536
+"""Messages lent to all consumers of a group together, at most; each asks for no more than it has slots for."""
 _PARALLEL = 256
 """Messages whose acceptance a publisher waits for at a time."""
 
@@ -237,7 +240,7 @@ def _config(options: Options, name: str, subject: str, start: Start) -> Consumer
         opt_start_seq=sequence,
         opt_start_time=moment,  # type: ignore[arg-type]  # the library sends it as it is, and the server wants text
         ack_wait=options.lease,
-        max_ack_pending=options.prefetch,
+        max_ack_pending=_LENT,
         filter_subject=subject,
     )
 
@@ -286,7 +289,7 @@ async def _translated() -> AsyncIterator[None]:
     try:
         yield
     except (Error, OSError, TimeoutError) as exc:
-        raise StreamError(f"nats: {type(exc).__name__}: {exc}") from exc
+        raise fault("nats", exc, refused="authorization violation" in str(exc).lower()) from exc
 
 
 def _subject(url: StreamUrl) -> str:

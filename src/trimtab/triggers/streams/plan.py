@@ -17,9 +17,9 @@ from trimtab.triggers.broker.retry import Policy
 from trimtab.triggers.streams.abc import Options, Start
 
 WAITING = 1000
-"""Messages that may wait for their next try before no new ones are taken."""
-PUSHED = 256
-"""Messages that are lent to us at a time by brokers that send without being asked: they lie in memory, whatever their size."""
+"""Messages of a partition that may wait, for their next try or behind another of their key, before no new ones are taken."""
+MOST = 65_535
+"""What AMQP and MQTT can say of messages that are lent at a time."""
 BATCH_BYTES = 8 * 2**20
 """A batch ends when its data is larger: well below what a function accepts (`limits.body`)."""
 
@@ -40,14 +40,13 @@ class Plan(Struct, frozen=True, kw_only=True):
     policy: Policy = field(default_factory=Policy)
     consumer: str = "trimtab"
 
-    def options(self, slots: int = 100) -> Options:
-        """What the backend is told; `slots` is how many calls there may be at a time."""
-        ahead = 2 * self.batch * min(self.concurrency or slots, 100)
-        pushed = max(PUSHED, 4 * self.batch)
+    def options(self, slots: int) -> Options:
+        """What the backend is told; `slots` is how many calls the function takes at a time, with all the replicas it may have."""
+        calls = min(slots, self.concurrency or slots)
         return Options(
             consumer=self.consumer,
             start=self.start,
-            prefetch=pushed if self.url.kind in ("rabbitmq", "mqtt") else min(ahead + WAITING, 65535),
+            prefetch=max(1, min(calls * self.batch, MOST)),
             lease=self.lease,
             ordered=self.order != "none",
         )

@@ -96,7 +96,7 @@ def _parts(work: Plan, orders: Orders, client: Client) -> tuple[Stream, SinkDead
     home = Path(orders.home)
     letters = work.policy.dead_letter
     dead = None if letters is None else graves(work.url, letters, home, client, work.policy.timeout)
-    return open_stream(work.url, work.options(), home), dead
+    return open_stream(work.url, work.options(min(orders.slots, CONNECTIONS)), home), dead
 
 
 async def _obey(channel: Channel, consumer: Consumer, slots: Allowance) -> None:

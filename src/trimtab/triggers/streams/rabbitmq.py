@@ -1,6 +1,6 @@
-"""RabbitMQ: a quorum queue with manual acknowledgement and a bounded prefetch.
+"""RabbitMQ: a quorum queue with manual acknowledgement, and a prefetch that follows the function's free slots (`lending`).
 
-What is lent belongs to the connection: when that ends, everything unacked goes back to the queue's head. A queue forgets
+What is lent belongs to the connection: when that ends, everything unacked goes back to the queue. A queue forgets
 what was acked, so there is no replay. The group's name is of no use here: who takes from one queue shares it.
 """
 
@@ -10,14 +10,19 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, ClassVar
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
-from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity
+from aio_pika.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ChannelNotFoundEntity,
+    ProbableAuthenticationError,
+)
 
 from trimtab.spec.stream import StreamUrl
 from trimtab.triggers.streams import tls
@@ -32,6 +37,8 @@ from trimtab.triggers.streams.abc import (
     StreamError,
     Unsupported,
 )
+from trimtab.triggers.streams.faults import fault
+from trimtab.triggers.streams.lending import COUNT, Lending, count
 
 _TIMEOUT = 10.0
 _PREFIXES = ("cloudEvents:", "cloudEvents_")
@@ -47,57 +54,58 @@ class RabbitMQStream(Stream):
     def __init__(self, url: StreamUrl, options: Options) -> None:
         self._url, self._options = url, options
         self._connection: AbstractConnection | None = None
-        self._queue: AbstractQueue | None = None
         self._channel: AbstractChannel | None = None
-        self._came: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
-        self._lent = 0
+        self._lending: Lending | None = None
 
     async def open(self, held: int = 0) -> None:
         """See Stream."""
-        self._came, self._lent = asyncio.Queue(), 0
-        came = self._came
         async with _translated():
             self._connection = await _connect(self._url)
-            self._connection.close_callbacks.add(lambda *_: came.put_nowait(None))
-            self._queue = await _declare(self._connection, self._url)
-            self._channel = self._queue.channel
-            self._channel.close_callbacks.add(lambda *_: came.put_nowait(None))
-            await self._channel.set_qos(prefetch_count=self._options.prefetch)
-            await self._queue.consume(came.put, consumer_tag=f"{self._options.consumer}-{uuid.uuid4().hex[:8]}")
+            queue = await _declare(self._connection, self._url)
+            lending = self._lending = Lending(queue, self._options.consumer)
+            self._channel = queue.channel
+            for side in (self._connection, self._channel):
+                side.close_callbacks.add(lambda *_: lending.came.put_nowait(None))
+            await lending.begin(self._options.prefetch, ordered=self._options.ordered)
 
     async def close(self) -> None:
         """See Stream."""
-        connection, self._connection, self._queue = self._connection, None, None
+        connection, self._connection, self._lending = self._connection, None, None
         await _close(connection)
 
     async def receive(self, most: int, wait: float) -> list[Message]:
         """See Stream."""
+        came = self._lends.came
         try:
             async with asyncio.timeout(wait):
-                found = [await self._came.get()]
+                found = [await came.get()]
         except TimeoutError:
             return []
-        while not self._came.empty() and len(found) < most:
-            found.append(self._came.get_nowait())
+        while not came.empty() and len(found) < most:
+            found.append(came.get_nowait())
         if None in found:
-            self._came.put_nowait(None)
+            came.put_nowait(None)
             raise StreamError("rabbitmq: the connection is lost")
-        self._lent += len(found)
         return [_message(each, self._url) for each in found if each is not None]
+
+    async def allow(self, most: int, room: int, full: Collection[str] = ()) -> None:
+        """See Stream."""
+        async with _translated():
+            await self._lends.follow(most, room)
 
     async def ack(self, messages: Sequence[Message]) -> None:
         """See Stream."""
         async with _translated():
             for message in messages:
                 await message.token.ack()
-        self._lent -= len(messages)
+                self._lends.gave(message.token)
 
     async def nack(self, messages: Sequence[Message]) -> None:
         """See Stream."""
         async with _translated():
             for message in messages:
                 await message.token.nack(requeue=True)
-        self._lent -= len(messages)
+                self._lends.gave(message.token)
 
     async def extend(self, messages: Sequence[Message]) -> None:
         """See Stream. A message is ours for as long as the connection lives."""
@@ -105,15 +113,21 @@ class RabbitMQStream(Stream):
     async def lag(self) -> Lag:
         """See Stream. What other consumers of the queue hold is not known."""
         async with _translated():
-            if self._queue is None or self._channel is None:
+            if self._channel is None:
                 raise StreamError("rabbitmq: not connected")
             found = await self._channel.declare_queue(self._url.stream, passive=True, timeout=_TIMEOUT)
             waiting = found.declaration_result.message_count or 0
-            return Lag(waiting=waiting, pending=self._lent + self._came.qsize())
+            return Lag(waiting=waiting, pending=self._lends.lent)
 
     async def seek(self, start: Start) -> None:
         """See Stream."""
         raise Unsupported(f"{self._url} is a queue of RabbitMQ, which forgets what was acked: there is no replay")
+
+    @property
+    def _lends(self) -> Lending:
+        if self._lending is None:
+            raise StreamError("rabbitmq: not connected")
+        return self._lending
 
 
 class RabbitMQPublisher(Publisher):
@@ -201,7 +215,8 @@ async def _translated() -> AsyncIterator[None]:
     try:
         yield
     except (AMQPError, OSError, TimeoutError, RuntimeError) as exc:
-        raise StreamError(f"rabbitmq: {type(exc).__name__}: {exc}") from exc
+        refused = isinstance(exc, (AuthenticationError, ProbableAuthenticationError))
+        raise fault("rabbitmq", exc, refused=refused) from exc
 
 
 def _message(found: AbstractIncomingMessage, url: StreamUrl) -> Message:
@@ -209,7 +224,7 @@ def _message(found: AbstractIncomingMessage, url: StreamUrl) -> Message:
     for name, value in found.headers.items():
         prefix = next((each for each in _PREFIXES if name.startswith(each)), None)
         headers[f"ce-{name[len(prefix) :]}" if prefix else name.lower()] = _text(value)
-    count = headers.pop("x-delivery-count", "0")
+    headers.pop(COUNT, None)
     if found.content_type:
         headers["content-type"] = found.content_type
     key = headers.pop(_KEY, None) or headers.get("ce-partitionkey")
@@ -221,7 +236,7 @@ def _message(found: AbstractIncomingMessage, url: StreamUrl) -> Message:
         key=key,
         position=found.message_id or "",
         time=found.timestamp.timestamp() if isinstance(found.timestamp, datetime) else None,
-        redelivered=bool(found.redelivered) or count != "0",
+        redelivered=bool(found.redelivered) or count(found) > 0,
         token=found,
     )
 

@@ -18,11 +18,12 @@ import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from trimtab.spec.stream import StreamUrl
 from trimtab.triggers.streams import tls
 from trimtab.triggers.streams.abc import Lag, Message, Options, Publisher, Record, Start, Stream, StreamError
+from trimtab.triggers.streams.faults import fault
 
 DATA, KEY = "data", "key"
 """The fields of an entry that hold body and key. An entry without `data` is an object, and its fields are the members."""
@@ -283,7 +284,7 @@ async def _translated() -> AsyncIterator[None]:
     try:
         yield
     except (RedisError, OSError, TimeoutError) as exc:
-        raise StreamError(f"redis: {type(exc).__name__}: {exc}") from exc
+        raise fault("redis", exc, refused=isinstance(exc, AuthenticationError)) from exc
 
 
 def _message(id: bytes, fields: dict[bytes, bytes], *, redelivered: bool) -> Message:

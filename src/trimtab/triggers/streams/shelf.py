@@ -40,6 +40,7 @@ class Shelf:
         self._items: dict[str | int, Item] = {}
         """What is lent to us: by position where that is ours for good, otherwise by identity."""
         self._acks: list[Item] = []
+        self._acking = asyncio.Lock()
         self._past: OrderedDict[str, deque[Item]] = OrderedDict()
         self._past_weight = 0
         self._epoch = 0
@@ -101,19 +102,20 @@ class Shelf:
 
     @asynccontextmanager
     async def acking(self) -> AsyncIterator[list[Item]]:
-        """Give what is to be acked; when the caller has done that without an error, it is no longer ours."""
-        items, self._acks = self._acks, []
-        self.done.clear()
-        try:
-            yield items
-        except BaseException:
-            self._acks = items + self._acks
-            if self._acks:
-                self.done.set()
-            raise
-        for item in items:
-            self._items.pop(self._key(item), None)
-        self._figures.held = len(self._items)
+        """Give what is to be acked; when the caller has done that without an error, it is no longer ours. One at a time."""
+        async with self._acking:
+            items, self._acks = self._acks, []
+            self.done.clear()
+            try:
+                yield items
+            except BaseException:
+                self._acks = items + self._acks
+                if self._acks:
+                    self.done.set()
+                raise
+            for item in items:
+                self._items.pop(self._key(item), None)
+            self._figures.held = len(self._items)
 
     def disconnected(self) -> None:
         """The connection is gone; where nothing of it is ours any more, it is remembered and forgotten."""
