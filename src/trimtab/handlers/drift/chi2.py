@@ -55,8 +55,9 @@ def fisher(
 ) -> Result:
     """Fisher's exact test of each feature of two levels.
 
-    With the margins of the 2 x 2 table fixed, the current rows of the second level (in order of text or number) are
-    hypergeometric. "greater" sums the probabilities of as many or more of them, "less" of as many or fewer, "two-sided"
+    With the margins of the 2 x 2 table fixed, k, the current rows of the second level (in order of text or number), is
+    hypergeometric: P(k) = C(a, k) C(N-a, m-k) / C(N, m), a of the N rows of both samples being of the second level and m
+    of them current. "greater" sums the probabilities of as many or more of them, "less" of as many or fewer, "two-sided"
     of all tables that are not more probable than the one seen (Fisher 1934; Agresti 2013, "Categorical Data Analysis",
     3.5). `statistic` is the difference of the shares of the second level, current minus reference. Missing values are
     left out and counted. Errors: DataError for a feature of more than two levels.

@@ -129,6 +129,18 @@ def test_rows_are_sequences_dicts_or_numbers() -> None:
     assert (single.columns, single.rows) == (["b"], 1)
 
 
+@pytest.mark.parametrize("method", ["cvm", "fisher"])
+def test_the_first_row_with_a_statistic_is_the_first_with_a_threshold(method: str) -> None:
+    """A calibration one row off from the scoring would have one of them first."""
+    detector = made(method, window=12)
+    tested = []
+    for row in rows(method, np.random.default_rng(3), 30):
+        detector.update(row)
+        assert (detector.statistic is not None) == (detector.threshold is not None and np.isfinite(detector.threshold))
+        tested.append(detector.statistic is not None)
+    assert tested == [False] * 11 + [True] * 19
+
+
 @pytest.mark.parametrize("method", ["mmd", "lsdd"])
 def test_the_calibration_computes_at_each_step_what_update_computes(method: str) -> None:
     """alibi-detect's online CvM calibrates on windows one row off from those that it scores."""

@@ -54,8 +54,12 @@ def classifier(
 ) -> Result:
     """Classifier two-sample test (Lopez-Paz and Oquab 2017, ICLR; with the AUC in place of the accuracy).
 
-    Reference rows are labelled 0, current ones 1; a model is fitted, and the statistic is the AUC of its scores on rows
-    that it has not seen, 1/2 in the mean without drift. Two calibrations hold the level:
+    Reference rows are labelled 0, current ones 1; a model is fitted, and the statistic is the AUC of its scores s on n
+    reference rows x_i and m current rows y_j that it has not seen, 1/2 in the mean without drift:
+
+        AUC = 1/(nm) sum_ij (1[s(y_j) > s(x_i)] + 1[s(y_j) = s(x_i)] / 2)
+
+    Two calibrations hold the level:
 
     - `half`: fit on one half, score the other. The scores are independent given the model, so that the AUC's p-value is
       Mann and Whitney's. One fit, and a p-value as fine as any alpha needs.
