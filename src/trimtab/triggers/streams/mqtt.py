@@ -42,6 +42,8 @@ _TIMEOUT = 10.0
 _DAY = 86400
 _KEEPALIVE = 15
 _IN_FLIGHT = 500
+_NOBODY = 0x10
+"""A success to MQTT (5.0, section 3.4.2.1). Mosquitto 2.0 says it of shared subscriptions after it was started anew, too."""
 _UNKNOWN = ("Not authorized", "Bad user name or password")
 _CALM = 0.25
 """Seconds for which too little is lent before the session is taken up anew."""
@@ -219,7 +221,7 @@ class MqttStream(Stream):
 
 
 class MqttPublisher(Publisher):
-    """Publishes at QoS 1, and waits for the broker's word."""
+    """Publishes at QoS 1, and waits for the broker's word: a broker that says that nobody subscribes has kept nothing."""
 
     def __init__(self, url: StreamUrl) -> None:
         self._url = url
@@ -229,7 +231,8 @@ class MqttPublisher(Publisher):
     async def open(self) -> None:
         """See Publisher."""
         session = self._session = _Session(self._url, "", keep=0, most=_IN_FLIGHT)
-        session.client.on_publish = lambda _c, _u, mid, reason, _p: session.call(self._taken, mid, _why(reason))
+        session.client.on_publish = lambda _c, _u, mid, reason, _p: session.call(self._taken, mid, _untaken(reason))
+        self._waiting.clear()  # the numbers are the session's
         await session.connect()
 
     async def close(self) -> None:
@@ -265,6 +268,13 @@ class MqttPublisher(Publisher):
 def _why(reason: Any) -> str:
     """Say why something was refused; empty when it was not."""
     return str(reason) if reason.is_failure else ""
+
+
+def _untaken(reason: Any) -> str:
+    """Say why a message is not kept; empty when it is."""
+    if reason.value == _NOBODY:
+        return "nobody subscribes to the topic, and a broker keeps nothing that nobody subscribes to"
+    return _why(reason)
 
 
 def _message(found: MQTTMessage, url: StreamUrl) -> Message:
