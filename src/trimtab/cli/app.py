@@ -19,6 +19,7 @@ SECTIONS = {
         "logs": f"{_HERE}.logs:logs",
         "traffic": f"{_HERE}.traffic:traffic",
         "rollback": f"{_HERE}.traffic:rollback",
+        "promote": f"{_HERE}.promote:promote",
         "delete": f"{_HERE}.functions:delete",
     },
     "Calling them": {
@@ -30,7 +31,6 @@ SECTIONS = {
         "models": f"{_HERE}.models:models",
         "drift": f"{_HERE}.drift:drift",
         "approve": f"{_HERE}.loop:approve",
-        "promote": f"{_HERE}.loop:promote",
         "reject": f"{_HERE}.loop:reject",
     },
     "Events and triggers": {

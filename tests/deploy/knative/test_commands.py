@@ -112,10 +112,30 @@ def test_the_same_image_goes_from_one_target_to_the_next(
     (tmp_path / "home" / "targets.yaml").write_text("targets: {production: {context: other}}")
     cluster.add("v1", "namespaces", "shop", "")
     trimtab("deploy", "function.yaml", "--target", "knative")
-    result = trimtab("deploy", "hello", "--from", "knative", "--target", "production")
+    result = trimtab("promote", "hello", "--from", "knative", "--target", "production", "--max", "7")
     assert result.exit_code == 0, result.output
     there = cluster.object("serving.knative.dev/v1", "services", "hello", "shop")
     assert there["spec"]["template"]["spec"]["containers"][0]["image"] == IMAGE
+    assert there["spec"]["template"]["metadata"]["annotations"]["autoscaling.knative.dev/max-scale"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["hello"], "--from NAME and --target NAME say from which cluster it goes to which. A challenger is named"),
+        (["hello", "--from", "local", "--target", "knative"], "this machine runs code, not images"),
+        (
+            ["hello/iris", "--target", "knative"],
+            "'hello/iris' is a challenger's endpoint, which takes no options but -o",
+        ),
+        (["hello/iris", "--max", "3"], "'hello/iris' is a challenger's endpoint, which takes no options but -o"),
+        (["hello", "--from", "nope", "--target", "knative"], "'nope' is not one of local, knative"),
+    ],
+)
+def test_what_cannot_be_promoted_is_refused(trimtab: Trimtab, words: list[str], said: str) -> None:
+    result = trimtab("promote", *words)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
 
 
 def test_no_wait_says_that_nothing_was_waited_for(trimtab: Trimtab, knative: Knative) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trimtab.cli import output as out
-from trimtab.cli.names import looking_for
 from trimtab.cli.options import cluster_options, function_options, output_option, target_option
 from trimtab.cli.session import Session
 from trimtab.cli.verify import try_out, verify_options
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
 @click.argument("source", required=False)
 @function_options
 @click.option("--force", is_flag=True, help="Make a new revision even if nothing changed.")
-@click.option(
-    "--from", "origin", metavar="TARGET", help="SOURCE is a function of this cluster: the same image, not built anew."
-)
 @cluster_options
 @verify_options
 @target_option
@@ -36,7 +32,6 @@ def deploy(
     source: str | None,
     changes: Changes,
     force: bool,
-    origin: str | None,
     how: dict[str, Any],
     verify: bool,
     sample: Any,
@@ -58,24 +53,16 @@ def deploy(
     trimtab deploy audit.py --on type=com.example.made -o json | jq -r .url
     trimtab deploy --name iris --model rf=model.pkl --track
     trimtab deploy hello.py --target knative
-    trimtab deploy hello --from staging --target production
     """
     from trimtab.cli.source import models_only, read
 
-    if origin is not None:
-        function = changes.apply(_promoted(session, source, origin))
-    else:
-        function = changes.apply(read(source) if source is not None else models_only(changes))
+    function = changes.apply(read(source) if source is not None else models_only(changes))
     if verify:
         try_out(function, sample)
-    done = send(_place(session, target, how), function, force=force)
-    if output == "json":
-        out.json(done)
-    else:
-        click.echo(sentence(done))
+    say(send(place(session, target, how), function, force=force), output)
 
 
-def _place(session: Session, target: str, how: dict[str, Any]) -> Target:
+def place(session: Session, target: str, how: dict[str, Any]) -> Target:
     """Give the target; only a cluster takes what `cluster_options` say."""
     if target == "local":
         if how:
@@ -88,22 +75,6 @@ def _place(session: Session, target: str, how: dict[str, Any]) -> Target:
     cluster = session.cluster(target)
     cluster.options = Options(**how, say=out.warn)
     return cluster
-
-
-def _promoted(session: Session, name: str | None, origin: str) -> Function:
-    """Give what runs on another cluster, with its image; where it goes is the other target's to say."""
-    from msgspec.structs import replace
-
-    from trimtab.spec import Metadata
-
-    if name is None:
-        raise click.UsageError("--from wants the function's name as SOURCE")
-    if origin == "local":
-        raise click.UsageError("this machine runs code, not images: deploy the source with --target NAME")
-    place = session.cluster(origin)
-    with looking_for(place, name):
-        function = place.deployed(name)
-    return replace(function, metadata=replace(function.metadata, namespace=Metadata().namespace))
 
 
 def send(place: Target, function: Function, *, force: bool = False) -> Deployment:
@@ -119,6 +90,14 @@ def send(place: Target, function: Function, *, force: bool = False) -> Deploymen
     for warning in done.warnings:
         out.warn(warning)
     return done
+
+
+def say(done: Deployment, output: str) -> None:
+    """Print what a deployment did."""
+    if output == "json":
+        out.json(done)
+    else:
+        click.echo(sentence(done))
 
 
 def sentence(done: Deployment) -> str:

@@ -1,4 +1,4 @@
-"""`trimtab models history`, `approve`, `promote`, `reject`: what became of challengers, and what people say about them."""
+"""`trimtab models history`, `approve`, `reject`: what became of challengers, and what people say about them."""
 
 from __future__ import annotations
 
@@ -54,24 +54,24 @@ def _say(verb: str, help: str, examples: str) -> click.Command:
     @output_option()
     @click.pass_obj
     def command(session: Session, endpoint: str, output: str) -> None:
-        loop = _told(session, endpoint, verb)
-        if output == "json":
-            out.json(loop)
-        else:
-            click.echo(_now(loop) if loop.attempt is not None else f"{endpoint}: the champion is {loop.champion}")
+        decide(session, endpoint, verb, output)
 
     return command
+
+
+def decide(session: Session, endpoint: str, verb: str, output: str) -> None:
+    """Say a verb about an endpoint's attempt, and print what became of it. Errors: NotFound, InvocationFailed."""
+    loop = _told(session, endpoint, verb)
+    if output == "json":
+        out.json(loop)
+    else:
+        click.echo(_now(loop) if loop.attempt is not None else f"{endpoint}: the champion is {loop.champion}")
 
 
 approve = _say(
     "approve",
     "Let a training start that waits for a yes (spec.retrain.approval).",
     "trimtab approve shop/churn",
-)
-promote = _say(
-    "promote",
-    "Put a challenger into service: one that waits for it (rollout mode 'approve'), or that is a canary or a shadow now.",
-    "trimtab promote shop/churn",
 )
 reject = _say(
     "reject",
