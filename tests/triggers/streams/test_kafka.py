@@ -1,4 +1,4 @@
-"""What is Kafka's own: a member stays in its group however long the function takes."""
+"""What is Kafka's own: members that come and go, and one that stays however long the function takes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from tests.triggers.streams.servers import Kafka
 
 from trimtab.triggers.streams import kafka
+from trimtab.triggers.streams.abc import Record
 
 pytestmark = pytest.mark.anyio
 
@@ -62,12 +63,7 @@ async def test_a_member_that_hangs_leaves_its_group(busy: Any) -> None:
 
 
 async def test_a_partition_that_is_full_stops_no_other(bench: Any) -> None:
-    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-
-    admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{bench.server.port}")
-    await admin.start()
-    await admin.create_topics([NewTopic(bench.name, num_partitions=2, replication_factor=1)])
-    await admin.close()
+    await topic(bench, 2)
     for number in range(12):
         await bench.put(str(number), key=str(number))
     stream = await bench.consumer()
@@ -81,3 +77,58 @@ async def test_a_partition_that_is_full_stops_no_other(bench: Any) -> None:
     assert {str(each.partition) for each in stream._consumer.paused()} == {first.partition}
     await stream.allow(20, 20)
     assert len(await bench.get(stream, 11 - len(others))) == 11 - len(others)
+
+
+@pytest.mark.slow
+async def test_partitions_go_over_to_a_member_that_joins_and_come_back_when_it_leaves(bench: Any) -> None:
+    await topic(bench, 4)
+    first, second = await bench.consumer(consumer=f"{bench.name}-1"), None
+    publisher = await bench.publisher()
+    lost: list[str] = []
+    first.lost = lost.append
+    done: dict[str, list[str]] = {"first": [], "second": []}
+
+    async def work(name: str, stream: Any) -> None:
+        while True:
+            for message in await stream.receive(20, 0.2):
+                done[name].append(message.body.decode())
+                await stream.ack([message])
+
+    async def put(start: int) -> None:
+        numbers = range(start, start + 100)
+        await publisher.publish([Record(body=str(n).encode(), key=f"k{n % 10}") for n in numbers])
+
+    async def until_done(count: int) -> None:
+        deadline = time.monotonic() + 40
+        while len({*done["first"], *done["second"]}) < count:
+            assert time.monotonic() < deadline, {name: len(each) for name, each in done.items()}
+            await asyncio.sleep(0.05)
+
+    one = asyncio.create_task(work("first", first))
+    await put(0)
+    await until_done(100)
+    second = await bench.consumer(consumer=f"{bench.name}-2")
+    two = asyncio.create_task(work("second", second))
+    deadline = time.monotonic() + 40
+    while not (first._consumer.assignment() and second._consumer.assignment()):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+    await put(100)
+    await until_done(200)
+    assert lost
+    assert done["second"]
+    two.cancel()
+    await second.close()
+    await put(200)
+    await until_done(300)
+    one.cancel()
+    assert len(first._consumer.assignment()) == 4
+
+
+async def topic(bench: Any, partitions: int) -> None:
+    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+    admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{bench.server.port}")
+    await admin.start()
+    await admin.create_topics([NewTopic(bench.name, num_partitions=partitions, replication_factor=1)])
+    await admin.close()
