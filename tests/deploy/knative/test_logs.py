@@ -70,17 +70,20 @@ def test_a_pod_that_has_ended_is_read_once_while_others_are_followed(
     target.deploy(function())
     consumer(cluster, "before", phase="Succeeded")
     cluster.logs["before"] = [("2025-01-01T00:00:00.0", "done before")]
-    lines = iter(target.logs("hello", follow=True))
+    lines: Any = iter(target.logs("hello", follow=True))
     assert [next(lines), next(lines)] == ["done before", "hello from hello-00001"]
     consumer(cluster, "between", phase="Failed")
     cluster.logs["between"] = [("2026-01-01T00:00:09.0", "done between")]
     assert next(lines) == "done between"
-    thread = threading.Thread(target=lambda: list(lines), daemon=True)
+    thread = threading.Thread(target=next, args=(lines,), daemon=True)
     thread.start()
     looks, deadline = looks_for_pods(cluster), time.monotonic() + 20
     while looks_for_pods(cluster) < looks + 10:
         assert time.monotonic() < deadline
         time.sleep(0.005)
+    cluster.logs["hello-00001-deployment-1"].append(("2026-01-01T00:00:10.0", "one more"))
+    thread.join(20)
+    lines.close()
     asked = [name for name, _ in cluster.containers_asked]
     assert (asked.count("before"), asked.count("between")) == (1, 1)
     assert asked.count("hello-00001-deployment-1") > 1
