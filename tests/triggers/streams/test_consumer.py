@@ -17,7 +17,7 @@ from trimtab.runtime.client import Client, Reply
 from trimtab.runtime.codec import to_json as encode
 from trimtab.spec.stream import parse
 from trimtab.triggers.broker.retry import Policy
-from trimtab.triggers.streams.abc import Options, Record, Start, Stream
+from trimtab.triggers.streams.abc import Lag, Options, Record, Start, Stream
 from trimtab.triggers.streams.backends import open_publisher, open_stream
 from trimtab.triggers.streams.consumer import Consumer
 from trimtab.triggers.streams.dead import Letter
@@ -307,3 +307,28 @@ async def test_when_it_stops_what_was_not_called_is_given_back(world: World) -> 
     await other.open()
     assert [message.body for message in await other.receive(9, 1.0)] == [b"a", b"b"]
     await other.close()
+
+
+@pytest.mark.parametrize("how", ["it is stopped", "the connection breaks"])
+async def test_a_client_that_swallows_a_cancellation_holds_nothing_up(world: World, how: str) -> None:
+    class Deaf(type(open_stream(world.url, Options(), world.home))):  # type: ignore[misc]
+        asked = 0
+
+        async def lag(self) -> Lag:
+            Deaf.asked += 1
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                if Deaf.asked > 1:
+                    raise
+            return Lag()
+
+        async def extend(self, messages: Sequence[Any]) -> None:
+            raise StreamError("the connection is lost")
+
+    stream = Deaf(world.url, Options(start=Start(at="earliest")), world.home / "streams.db")
+    await world.put("a")
+    world.function.answer = lambda bodies: Reply(503, [(b"retry-after", b"1")], b"")
+    await world.begin(stream=stream, lease=0.06 if how == "the connection breaks" else 30.0)
+    await world.until(lambda: Deaf.asked == (1 if how == "it is stopped" else 2))
+    await asyncio.wait_for(world.end(), 10)

@@ -35,6 +35,7 @@ PATIENCE = 0.25
 RECEIVE = 0.5
 """Seconds that one wait for messages takes at most."""
 LAG_EVERY = 2.0
+CANCEL_EVERY = 0.25
 PAUSES = (0.2, 5.0)
 """Seconds before the first and the last of the tries to reach a broker that is away."""
 HELD_BYTES = 64 * 2**20
@@ -146,9 +147,7 @@ class Consumer:
             if self._stopped:
                 await self._leave()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _end(tasks)
 
     async def _receive(self) -> None:
         while not self._stopped:
@@ -344,6 +343,19 @@ class Consumer:
             self._alarm = None
         if seconds is not None:
             self._alarm = asyncio.get_running_loop().call_later(max(seconds, 0.001), self._look)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended. A client library may swallow a cancellation: `asyncio.wait_for`, which they use, does
+    so before Python 3.12 when what it waits for is done in the same moment.
+    """
+    going = [task for task in tasks if not task.done()]
+    while going:
+        for task in going:
+            task.cancel()
+        await asyncio.wait(going, timeout=CANCEL_EVERY)
+        going = [task for task in going if not task.done()]
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> bool:
