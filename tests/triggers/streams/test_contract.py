@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from typing import Any
 
@@ -11,7 +12,7 @@ from tests.triggers.streams.servers import free_port
 
 from trimtab.errors import StreamError, Unsupported
 from trimtab.events import make
-from trimtab.triggers.streams.abc import Options, Record, Start
+from trimtab.triggers.streams.abc import Message, Options, Record, Start
 from trimtab.triggers.streams.backends import open_publisher, open_stream
 from trimtab.triggers.streams.cloudevent import to_event, to_record
 
@@ -61,6 +62,28 @@ async def test_what_comes_back_again_and_again_keeps_its_order(bench: Any) -> No
         await bench.get(stream, count, 1)
         await stream.close()
     assert bodies(await bench.get(await bench.consumer(), 10)) == list("0123456789")
+
+
+async def test_the_order_holds_while_more_and_less_is_lent(bench: Any) -> None:
+    """Whether what is on its way when the amount changes still comes in its turn."""
+    count, dice = 1500, random.Random(3)
+    stream = await bench.consumer(prefetch=400)
+    publishing = asyncio.create_task(bench.put(*[str(number) for number in range(count)], key="k"))
+    held: list[Message] = []
+    seen: list[int] = []
+    deadline = time.monotonic() + 60
+    while len(seen) < count:
+        assert time.monotonic() < deadline, len(seen)
+        if held:
+            await stream.ack(held)
+            held = []
+        for most in (0, dice.choice((40, 100, 400))):
+            await stream.allow(most, most)
+        found = await stream.receive(dice.randint(1, 60), 0.05)
+        seen += [int(message.body) for message in found]
+        held += found
+    await publishing
+    assert seen == list(range(count))
 
 
 async def test_a_message_has_the_same_place_each_time_that_it_comes(bench: Any) -> None:

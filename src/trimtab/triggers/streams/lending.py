@@ -1,7 +1,9 @@
 """What RabbitMQ lends to one channel: how much at a time, and in which order after a connection broke.
 
 A prefetch holds for a consumer from its beginning on, so another one is had by another consumer on the same channel; what
-the one before it holds stays ours. Two consumers at a time would get messages in turns, in no order.
+the one before it holds stays ours. Two consumers at a time would get messages in turns, in no order. What is on its way to
+a consumer that is ended goes back to the queue, behind what the next one gets; so a consumer is ended when nothing is on
+its way, because it has all that it may have, or the queue is empty.
 
 Order: a quorum queue puts what comes back behind what came back before, and counts in each message how often it did. It
 lends what came back before anything new, so those counts fall along the queue's order: a message that was lent more often
@@ -15,6 +17,7 @@ import asyncio
 import itertools
 import time
 import uuid
+from collections.abc import Sequence
 
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 
@@ -24,6 +27,9 @@ _CALM = (0.25, 1.0)
 _GATHERED = 10_000
 """Messages that came back, at most, that are put in order."""
 _GATHERED_WITHIN = 10.0
+_STILL_WITHIN = 2.0
+_POLL = 0.005
+"""Seconds for which a consumer that is to end is waited for until nothing is on its way to it, and between two looks."""
 _LEFT_WITHIN = 3.0
 """Seconds in which a broker notices that a connection is gone whose end it was told of."""
 COUNT = "x-delivery-count"
@@ -37,6 +43,7 @@ class Lending:
         self._queue, self._name = queue, f"{name}-{uuid.uuid4().hex[:8]}"
         self._numbers = itertools.count()
         self._tag = ""
+        self._changing = asyncio.Lock()
         self._window = 0
         """The prefetch of the consumer of now."""
         self._mine = self._older = 0
@@ -69,8 +76,21 @@ class Lending:
         if most == 0 or (more and most - bound >= most / 2) or now - self._since >= _CALM[most < bound]:
             await self._consume(most)
 
-    def gave(self, message: AbstractIncomingMessage) -> None:
-        """A message is no longer lent."""
+    async def ack(self, messages: Sequence[AbstractIncomingMessage]) -> None:
+        """These are done with."""
+        async with self._changing:
+            for message in messages:
+                await message.ack()
+                self._gave(message)
+
+    async def nack(self, messages: Sequence[AbstractIncomingMessage]) -> None:
+        """Give these back."""
+        async with self._changing:
+            for message in messages:
+                await message.nack(requeue=True)
+                self._gave(message)
+
+    def _gave(self, message: AbstractIncomingMessage) -> None:
         if message.consumer_tag == self._tag:
             self._mine -= 1
         else:
@@ -78,16 +98,28 @@ class Lending:
 
     async def _consume(self, most: int) -> None:
         """End the consumer of now, and begin another one with what is left of `most`."""
-        self._since = None
-        if self._tag:
-            await self._queue.cancel(self._tag)
-        self._older, self._mine = self.lent, 0
-        # Sorted by name they are in their order, in which the broker takes back what they hold.
-        self._tag = f"{self._name}-{next(self._numbers):06}"
-        self._window = max(0, most - self._older)
-        if self._window:
-            await self._queue.channel.set_qos(prefetch_count=self._window)
-            await self._queue.consume(self._take, consumer_tag=self._tag)
+        async with self._changing:
+            self._since = None
+            if self._window:
+                await self._still()
+                await self._queue.cancel(self._tag)
+            self._older, self._mine = self.lent, 0
+            # Sorted by name they are in their order, in which the broker takes back what they hold.
+            self._tag = f"{self._name}-{next(self._numbers):06}"
+            self._window = max(0, most - self._older)
+            if self._window:
+                await self._queue.channel.set_qos(prefetch_count=self._window)
+                await self._queue.consume(self._take, consumer_tag=self._tag)
+
+    async def _still(self) -> None:
+        """Wait, while nothing is acked, until nothing is on its way to the consumer of now."""
+        deadline = time.monotonic() + _STILL_WITHIN
+        while self._mine < self._window and time.monotonic() < deadline:
+            before = self._mine
+            # What was sent before the second answer is here by then.
+            if not (await self._declared())[0] and not (await self._declared())[0] and self._mine == before:
+                return
+            await asyncio.sleep(_POLL)
 
     async def _take(self, message: AbstractIncomingMessage) -> None:
         if message.consumer_tag == self._tag:
@@ -107,16 +139,12 @@ class Lending:
         found: list[AbstractIncomingMessage] = []
         deadline, more = time.monotonic() + _GATHERED_WITHIN, 1
         while len(found) < _GATHERED and not any(_fresh(message) for message in found):
-            waiting, _ = await self._declared()
-            if not waiting:
+            if not (await self._declared())[0] or time.monotonic() > deadline:
                 break
             await self._consume(max(most, self.lent + more))
             more *= 1 if self.lent < most else 2
-            while self._mine < min(waiting, self._window) and time.monotonic() < deadline:
-                await asyncio.sleep(0.005)
+            await self._still()
             self._drain(found)
-            if time.monotonic() > deadline:
-                break
         self._drain(found)
         for message in sorted(found, key=count, reverse=True):
             self.came.put_nowait(message)

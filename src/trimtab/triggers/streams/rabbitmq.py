@@ -96,16 +96,12 @@ class RabbitMQStream(Stream):
     async def ack(self, messages: Sequence[Message]) -> None:
         """See Stream."""
         async with _translated():
-            for message in messages:
-                await message.token.ack()
-                self._lends.gave(message.token)
+            await self._lends.ack([message.token for message in messages])
 
     async def nack(self, messages: Sequence[Message]) -> None:
         """See Stream."""
         async with _translated():
-            for message in messages:
-                await message.token.nack(requeue=True)
-                self._lends.gave(message.token)
+            await self._lends.nack([message.token for message in messages])
 
     async def extend(self, messages: Sequence[Message]) -> None:
         """See Stream. A message is ours for as long as the connection lives."""
