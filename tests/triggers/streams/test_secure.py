@@ -16,6 +16,7 @@ from tests.triggers.streams.secure import PASSWORD, SECURE, Secure, authority
 from tests.triggers.streams.test_consumer import Function
 
 from trimtab.errors import StreamError
+from trimtab.spec.stream import KINDS
 from trimtab.triggers.streams.abc import Message, Options, Record, Start
 from trimtab.triggers.streams.backends import open_publisher, open_stream
 from trimtab.triggers.streams.consumer import Consumer
@@ -26,7 +27,11 @@ pytestmark = pytest.mark.anyio
 WRONG = "wrong-and-secret"
 
 
-@pytest.fixture(scope="module", params=SECURE, ids=lambda kind: kind.__name__)
+def those(kinds: list[type[Secure]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("server", kinds, indirect=True, ids=lambda kind: kind.__name__, scope="module")
+
+
+@pytest.fixture(scope="module")
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
     kind: type[Secure] = request.param
     if missing := kind.missing() or ("" if shutil.which("openssl") else "openssl"):
@@ -60,9 +65,8 @@ async def refused(url: Any, home: Path) -> list[str]:
     return said
 
 
+@those([kind for kind in SECURE if kind.lets_in])
 async def test_by_tls_and_with_a_password_messages_go_and_come(server: Secure, ca: Path, tmp_path: Path) -> None:
-    if not server.lets_in:
-        pytest.skip("the broker of the tests cannot be given a user")
     url = server.address(ca, "orders")
     stream = open_stream(url, options(), tmp_path)
     await stream.open()
@@ -80,23 +84,21 @@ async def test_by_tls_and_with_a_password_messages_go_and_come(server: Secure, c
     assert found[0].body == b"a"
 
 
+@those([kind for kind in SECURE if KINDS[kind.scheme][1]])
 # A handshake that fails leaves paho's socket to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_certificate_of_another_authority_is_refused(server: Secure, tmp_path: Path) -> None:
     url = server.address(authority(tmp_path), "orders")
-    if not url.tls:
-        pytest.skip("speaks no TLS")
     for said in await refused(url, tmp_path):
         assert "certificate verify failed" in said
         assert "`tls_ca` in the URL names one" in said
     gc.collect()
 
 
+@those([kind for kind in SECURE if kind.asks])
 async def test_a_wrong_password_is_refused_and_shown_to_nobody(
     server: Secure, ca: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if not server.asks:
-        pytest.skip("asks for no password")
     caplog.set_level(logging.DEBUG)
     url = server.address(ca, "orders", WRONG)
     for said in await refused(url, tmp_path):
