@@ -12,7 +12,7 @@ from tests.triggers.streams.servers import free_port
 
 from trimtab.errors import StreamError, Unsupported
 from trimtab.events import make
-from trimtab.triggers.streams.abc import Message, Options, Record, Start
+from trimtab.triggers.streams.abc import Message, Options, Record, Reopen, Start
 from trimtab.triggers.streams.backends import open_publisher, open_stream
 from trimtab.triggers.streams.cloudevent import to_event, to_record
 
@@ -78,9 +78,14 @@ async def test_the_order_holds_while_more_and_less_is_lent(bench: Any) -> None:
             await stream.ack(held)
             held = []
         for most in (0, dice.choice((40, 100, 400))):
-            await stream.allow(most, most)
+            try:
+                await stream.allow(most, most)
+            except Reopen:
+                await stream.close()
+                await stream.open()
         found = await stream.receive(dice.randint(1, 60), 0.05)
-        seen += [int(message.body) for message in found]
+        # What was acked just before a connection ended may come again.
+        seen += [number for message in found if (number := int(message.body)) not in seen[-1000:]]
         held += found
     await publishing
     assert seen == list(range(count))

@@ -110,7 +110,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 class Reopen(Exception):
-    """Raised by `Stream.allow` where only a new connection can have more lent: the caller calls `close` and `open`."""
+    """Raised by `Stream.allow` where only a new connection can have more lent, or nothing: the caller calls `close` and `open`."""
 
 
 def _nobody(_: str) -> None:

@@ -155,7 +155,11 @@ class Consumer:
             if self._seek is not None and self._idle():
                 await self._move(*self._seek)
             most, room, full = self._flow()
-            await self._stream.allow(most, room, full)
+            try:
+                await self._stream.allow(most, room, full)
+            except Reopen:
+                if not self._stopping.is_set():  # what is under way then is acked by this connection
+                    raise
             if room <= 0:
                 await _wait(self._moved, PATIENCE)
                 continue

@@ -2,8 +2,9 @@
 
 A prefetch holds for a consumer from its beginning on, so another one is had by another consumer on the same channel; what
 the one before it holds stays ours. Two consumers at a time would get messages in turns, in no order. What is on its way to
-a consumer that is ended goes back to the queue, behind what the next one gets; so a consumer is ended when nothing is on
-its way, because it has all that it may have, or the queue is empty.
+a consumer that is ended goes back to the queue, at a time of its own and once more than what came before it; so a consumer
+is ended only when nothing can be on its way, because it has all that it may have. One that has less is left: the queue is
+empty, so more is of no use, and when it fills, less is had soon.
 
 Order: a quorum queue puts what comes back behind what came back before, and counts in each message how often it did. It
 lends what came back before anything new, so those counts fall along the queue's order: a message that was lent more often
@@ -21,15 +22,17 @@ from collections.abc import Sequence
 
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 
+from trimtab.triggers.streams.abc import Reopen
+
 _DECLARED_WITHIN = 10.0
 _CALM = (0.25, 1.0)
 """Seconds for which the broker is to lend a little more, or less, before it is told: each change is three round trips."""
 _GATHERED = 10_000
 """Messages that came back, at most, that are put in order."""
 _GATHERED_WITHIN = 10.0
-_STILL_WITHIN = 2.0
+_FULL_WITHIN = 2.0
 _POLL = 0.005
-"""Seconds for which a consumer that is to end is waited for until nothing is on its way to it, and between two looks."""
+"""Seconds until a consumer that is to end has all that it may have, at most, and between two looks."""
 _LEFT_WITHIN = 3.0
 """Seconds in which a broker notices that a connection is gone whose end it was told of."""
 COUNT = "x-delivery-count"
@@ -65,16 +68,20 @@ class Lending:
             await self._consume(most)
 
     async def follow(self, most: int, room: int) -> None:
-        """Have no more than `most` messages lent, soon; `room`: whether any more are wanted."""
-        bound = self._older + self._window
-        more = most > bound and room > 0 and self._mine >= self._window
-        if not more and most >= bound:
+        """Have no more than `most` messages lent, soon; `room`: whether any more are wanted. Errors: Reopen, when none are
+        to come, although some may be on their way.
+        """
+        bound, full = self._older + self._window, self._mine >= self._window
+        more, less = most > bound and room > 0 and full, most < bound and self._window > 0
+        if not more and not less:
             self._since = None
             return
         now = time.monotonic()
         self._since = now if self._since is None else self._since
-        if most == 0 or (more and most - bound >= most / 2) or now - self._since >= _CALM[most < bound]:
-            await self._consume(most)
+        if most == 0 or (more and most - bound >= most / 2) or (full and now - self._since >= _CALM[less]):
+            changed = await self._consume(most)
+            if most == 0 and not changed:
+                raise Reopen
 
     async def ack(self, messages: Sequence[AbstractIncomingMessage]) -> None:
         """These are done with."""
@@ -96,13 +103,14 @@ class Lending:
         else:
             self._older -= 1
 
-    async def _consume(self, most: int) -> None:
-        """End the consumer of now, and begin another one with what is left of `most`."""
+    async def _consume(self, most: int) -> bool:
+        """End the consumer of now, and begin another one with what is left of `most`; or leave it, and say False."""
         async with self._changing:
-            self._since = None
             if self._window:
-                await self._still()
+                if not await self._full():
+                    return False
                 await self._queue.cancel(self._tag)
+            self._since = None
             self._older, self._mine = self.lent, 0
             # Sorted by name they are in their order, in which the broker takes back what they hold.
             self._tag = f"{self._name}-{next(self._numbers):06}"
@@ -110,16 +118,19 @@ class Lending:
             if self._window:
                 await self._queue.channel.set_qos(prefetch_count=self._window)
                 await self._queue.consume(self._take, consumer_tag=self._tag)
+            return True
 
-    async def _still(self) -> None:
-        """Wait, while nothing is acked, until nothing is on its way to the consumer of now."""
-        deadline = time.monotonic() + _STILL_WITHIN
-        while self._mine < self._window and time.monotonic() < deadline:
+    async def _full(self) -> bool:
+        """Wait until the consumer of now has all that it may have, while nothing is acked; False when nothing comes."""
+        deadline = time.monotonic() + _FULL_WITHIN
+        while self._mine < self._window:
             before = self._mine
             # What was sent before the second answer is here by then.
-            if not (await self._declared())[0] and not (await self._declared())[0] and self._mine == before:
-                return
+            empty = not (await self._declared())[0] and not (await self._declared())[0]
+            if (empty and self._mine == before) or time.monotonic() > deadline:
+                return False
             await asyncio.sleep(_POLL)
+        return True
 
     async def _take(self, message: AbstractIncomingMessage) -> None:
         if message.consumer_tag == self._tag:
@@ -137,15 +148,14 @@ class Lending:
     async def _gather(self, most: int) -> None:
         """Take messages until one comes that was never lent before, or there are none left; put them in order."""
         found: list[AbstractIncomingMessage] = []
-        deadline, more = time.monotonic() + _GATHERED_WITHIN, 1
-        while len(found) < _GATHERED and not any(_fresh(message) for message in found):
+        deadline, more, full = time.monotonic() + _GATHERED_WITHIN, 1, True
+        while full and len(found) < _GATHERED and not any(_fresh(message) for message in found):
             if not (await self._declared())[0] or time.monotonic() > deadline:
                 break
             await self._consume(max(most, self.lent + more))
             more *= 1 if self.lent < most else 2
-            await self._still()
+            full = await self._full()
             self._drain(found)
-        self._drain(found)
         for message in sorted(found, key=count, reverse=True):
             self.came.put_nowait(message)
 

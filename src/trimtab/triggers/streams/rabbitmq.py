@@ -53,6 +53,7 @@ class RabbitMQStream(Stream):
 
     def __init__(self, url: StreamUrl, options: Options) -> None:
         self._url, self._options = url, options
+        self._most = options.prefetch
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
         self._lending: Lending | None = None
@@ -66,7 +67,7 @@ class RabbitMQStream(Stream):
             self._channel = queue.channel
             for side in (self._connection, self._channel):
                 side.close_callbacks.add(lambda *_: lending.came.put_nowait(None))
-            await lending.begin(self._options.prefetch, ordered=self._options.ordered)
+            await lending.begin(self._most, ordered=self._options.ordered)
 
     async def close(self) -> None:
         """See Stream."""
@@ -90,6 +91,7 @@ class RabbitMQStream(Stream):
 
     async def allow(self, most: int, room: int, full: Collection[str] = ()) -> None:
         """See Stream."""
+        self._most = most
         async with _translated():
             await self._lends.follow(most, room)
 
