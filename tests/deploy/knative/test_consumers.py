@@ -39,6 +39,24 @@ def test_a_streams_password_stays_a_name_that_the_consumer_reads() -> None:
     assert container["env"][0]["valueFrom"] == {"secretKeyRef": {"name": "redis", "key": "password"}}
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["url: 'rediss://r?stream=o&tls_ca=/etc/ca/ca.pem'", "url: 'redis://r?stream=o', retry: {deadLetter: DEAD}"],
+)
+def test_a_consumer_has_the_volumes_of_its_certificates_and_no_other(place: str) -> None:
+    dead = "'nats+tls://n?stream=d&tls_ca=%2Fetc%2Fca%2Fca.pem'"
+    wanted = loads(
+        "apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {name: a}\nspec: {handler: a, volumes: ["
+        "{name: ca, mountPath: /etc/ca, source: {secret: ca}}, {name: data, mountPath: /data, source: {persistentVolumeClaim: d}}],"
+        f" triggers: [{{kind: stream, name: s, {place.replace('DEAD', dead)}}}]}}"
+    )
+    found = render(Rendering(function=wanted, image=IMAGE, namespace="shop")).objects
+    (consumer,) = [item for item in found if item["kind"] == "ContainerSource"]
+    spec = consumer["spec"]["template"]["spec"]
+    assert spec["volumes"] == [{"name": "ca", "secret": {"secretName": "ca"}}]
+    assert spec["containers"][0]["volumeMounts"] == [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}]
+
+
 def test_what_a_stream_is_otherwise_on_a_cluster_is_said() -> None:
     assert rendered("streamed").notes == [
         "trigger 'orders': 1 process consumes all the time, not scaled by lag: the cluster has no KEDA",

@@ -6,7 +6,9 @@ ContainerSource has one. Where the cluster has KEDA, it scales the Deployment by
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
 from trimtab.deploy.knative.manifests.container import BOUND, container, pod
@@ -85,7 +87,11 @@ def _deployment(
 def _template(
     rendering: Rendering, trigger: StreamTrigger, *, address: str, environ: dict[str, str] | None = None
 ) -> dict[str, Any]:
-    whole = container(rendering)
+    whole, beside = container(rendering), pod(rendering)
+    files = _files(trigger)
+    mounts = [
+        each for each in whole.get("volumeMounts", []) if any(file.is_relative_to(each["mountPath"]) for file in files)
+    ]
     own = [e for e in whole["env"] if not e["name"].startswith("TRIMTAB_") and e["name"] not in BOUND]
     consumer = {
         "name": _CONTAINER,
@@ -98,11 +104,21 @@ def _template(
         "resources": {"requests": {"cpu": "50m", "memory": "96Mi"}},
         "securityContext": whole["securityContext"],
     }
-    beside = {name: value for name, value in pod(rendering).items() if name != "volumes"}
+    volumes = [each for each in beside.pop("volumes", []) if each["name"] in {mount["name"] for mount in mounts}]
+    if mounts:
+        consumer["volumeMounts"], beside["volumes"] = mounts, volumes
     return {
         "metadata": {"labels": labels(rendering, trigger.name)},
         "spec": {"containers": [consumer], **beside},
     }
+
+
+def _files(trigger: StreamTrigger) -> list[PurePosixPath]:
+    """Give the files that the stream's URLs name: certificates. Other volumes are the function's alone."""
+    urls = [trigger.url, trigger.retry.dead_letter or ""]
+    return [
+        PurePosixPath(file) for url in urls for name, file in parse_qsl(urlsplit(url).query) if name.startswith("tls_")
+    ]
 
 
 def _arguments(rendering: Rendering, trigger: StreamTrigger, address: str) -> list[str]:
