@@ -11,7 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from trimtab.deploy.knative.manifests.abc import Manifest
-from trimtab.deploy.knative.situation import Diagnosis, Situation, condition, crashed, main_status
+from trimtab.deploy.knative.manifests.container import MAIN
+from trimtab.deploy.knative.manifests.names import FUNCTION
+from trimtab.deploy.knative.situation import Diagnosis, Situation, condition, container_of, crashed, main_status
 
 _TAIL = 12
 """Lines of a log that a sentence shows: a short traceback."""
@@ -228,10 +230,16 @@ def _not_ready(situation: Situation) -> Diagnosis | None:
         said = f": {probes[-1]}" if probes else ""
         log = situation.logs.get(pod["metadata"]["name"], "").strip()
         lines = "".join(f"\n  {line}" for line in log.splitlines()[-_TAIL:])
-        text = f"{situation.name}: it runs, but is not ready after {lasted:.0f} s{said}; is init_context (or load) still at work? spec.timeouts.start says how long it may take"
+        text = f"{situation.name}: it runs, but is not ready after {lasted:.0f} s{said}; {_cause(pod)}? spec.timeouts.start says how long it may take"
         final = lasted >= situation.patience
         return Diagnosis(reason="not-ready", text=text + (f". Its last lines:{lines}" if lines else ""), final=final)
     return None
+
+
+def _cause(pod: Manifest) -> str:
+    if container_of(pod) == MAIN:
+        return "is init_context (or load) still at work"
+    return "does the cluster reach the stream's broker, and does that let the consumer in"
 
 
 def _ingress(situation: Situation) -> Diagnosis | None:
@@ -294,7 +302,8 @@ def _waits_to_restart(pod: Manifest) -> bool:
 
 
 def _function(situation: Situation) -> str:
-    return str(situation.service["metadata"]["name"])
+    metadata = situation.service["metadata"]
+    return str((metadata.get("labels") or {}).get(FUNCTION) or metadata["name"])
 
 
 def _last_part(said: str) -> str:

@@ -9,16 +9,15 @@ from typing import Any
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.http import Stop
 from trimtab.deploy.knative.client.kinds import POD
-from trimtab.deploy.knative.manifests.container import MAIN
 from trimtab.errors import TargetError
 
 _TAIL = 12
 
 
-def last_lines(api: Api, pod: str, *, previous: bool) -> str:
-    """Give the last lines of a container, of the one before where it was started again; empty where there are none."""
+def last_lines(api: Api, pod: str, container: str, *, previous: bool) -> str:
+    """Give the last lines of a pod's container, of the one before where it was started again; empty where there are none."""
     for before in (previous, False) if previous else (False,):
-        query = {"container": MAIN, "tailLines": _TAIL, **({"previous": "true"} if before else {})}
+        query = {"container": container, "tailLines": _TAIL, **({"previous": "true"} if before else {})}
         try:
             with api.http.lines(
                 POD.path(api.namespace, pod, "log"), query, doing=f"read the log of {pod}", read=5.0

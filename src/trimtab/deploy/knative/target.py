@@ -27,6 +27,7 @@ from trimtab.deploy.knative.client.kinds import (
     kind_of,
 )
 from trimtab.deploy.knative.commit import commit_of
+from trimtab.deploy.knative.consumers import consumers_of, wait_for
 from trimtab.deploy.knative.describe import OF_REVISION
 from trimtab.deploy.knative.forward import shared
 from trimtab.deploy.knative.image import image_of
@@ -115,6 +116,8 @@ class KnativeTarget(Target):
         if service is not None and how.wait:
             patience = seconds(function.spec.timeouts.start)
             service = Waiter(api, stages, patience=patience, timeout=how.timeout, say=how.say).wait(service)
+            if consumers := consumers_of(wanted.objects):
+                wait_for(api, stages, consumers, patience=patience, timeout=how.timeout, say=how.say)
         if service is None or function.spec.kind == "job":
             return deployed_job(name, live["ConfigMap"], before, stages, wanted)
         return deployed(name, service, before, stages, wanted)

@@ -8,23 +8,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from trimtab.deploy.knative.client.api import Api
-from trimtab.deploy.knative.client.kinds import EVENT, POD, REVISION, SERVICE
+from trimtab.deploy.knative.client.kinds import POD, REVISION, SERVICE
 from trimtab.deploy.knative.describe import OF_REVISION, OF_SERVICE, is_ready
-from trimtab.deploy.knative.diagnosis import diagnose
+from trimtab.deploy.knative.evidence import LOOK, Evidence
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.manifests.names import SPEC_HASH
 from trimtab.deploy.knative.mirror import Mirror
 from trimtab.deploy.knative.place import FORCED
-from trimtab.deploy.knative.podlog import last_lines
-from trimtab.deploy.knative.situation import Diagnosis, Reason, Situation, condition, crashed, state_of
+from trimtab.deploy.knative.situation import Situation, condition
 from trimtab.deploy.stages import Stages
-from trimtab.errors import DeployFailed, TargetError
-
-_LOOK = 1.0
-"""Seconds between two looks at what no watch tells: events and logs."""
-
-_WORDS: tuple[Reason, ...] = ("crash", "exits", "image-platform", "image-denied")
-"""Reasons that the container's last words or an event explain; these are asked for before the sentence is said."""
 
 
 class Waiter:
@@ -44,19 +36,14 @@ class Waiter:
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], object] | None = None,
     ) -> None:
-        self._api, self._stages, self._say, self._clock = api, stages, say, clock
-        self._patience, self._timeout = patience, timeout
+        self._api, self._stages, self._patience = api, stages, patience
+        self._evidence = Evidence(api, timeout=timeout, say=say, clock=clock)
         self._bell = threading.Event()
         self._pause = pause or self._bell.wait
-        self._events: list[Manifest] = []
-        self._logs: dict[str, str] = {}
-        self._states: dict[str, tuple[tuple[object, ...], float]] = {}
-        """What each object is seen as, and since when."""
-        self._said: tuple[str, bool] = ("", False)
 
     def wait(self, applied: Manifest) -> Manifest:
         """Block until the Service that was applied serves; give it. Errors: DeployFailed, NotFound when it is deleted."""
-        name, started = applied["metadata"]["name"], self._clock()
+        name = applied["metadata"]["name"]
         with ExitStack() as stack:
             labels = {OF_SERVICE: name}
             services, revisions, pods = (
@@ -67,45 +54,31 @@ class Waiter:
                     (POD, labels, ""),
                 )
             )
-            looked = started
             while True:
-                now = self._clock()
                 service = next(iter(services.items()), applied)
-                if now - looked >= _LOOK:
-                    looked = now
-                    self._look(service, pods.items())
-                situation = self._situation(service, revisions.items(), pods.items(), now - started)
+                self._evidence.refresh(pods.items())
+                situation = self._situation(service, revisions.items(), pods.items())
                 if self._served(applied, situation):
                     return service
-                self._judge(situation)
-                self._pause(_LOOK / 4)
+                if is_current(service, service):
+                    self._evidence.judge(situation)
+                else:
+                    self._evidence.hurry(situation)
+                self._pause(LOOK / 4)
                 self._bell.clear()
 
-    def _situation(
-        self, service: Manifest, revisions: list[Manifest], pods: list[Manifest], waited: float
-    ) -> Situation:
+    def _situation(self, service: Manifest, revisions: list[Manifest], pods: list[Manifest]) -> Situation:
         latest = (service.get("status") or {}).get("latestCreatedRevisionName")
         named = (each for each in revisions if each["metadata"]["name"] == latest)
         revision = next((each for each in named if _is_of(each, service)), None)
         own = [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(OF_REVISION) == latest]
-        seen = [service, *([revision] if revision is not None else []), *own]
-        return Situation(
-            service=service,
-            revision=revision,
-            pods=own if revision is not None else [],
-            events=_of(self._events, str(latest)) if revision is not None else [],
-            logs=self._logs,
-            waited=waited,
-            lasted={item["metadata"]["name"]: self._lasted(item) for item in seen},
-            patience=self._patience,
+        situation = Situation(
+            service=service, revision=revision, pods=own if revision is not None else [], patience=self._patience
         )
-
-    def _lasted(self, item: Manifest) -> float:
-        """Give the seconds for which an object has been as it is, by our own clock: those of clusters may be others."""
-        name, state, now = item["metadata"]["name"], state_of(item), self._clock()
-        if self._states.get(name, (None, 0.0))[0] != state:
-            self._states[name] = (state, now)
-        return now - self._states[name][1]
+        self._evidence.complete(situation, [service, *([revision] if revision is not None else []), *own])
+        if revision is None:
+            situation.events = []  # they are about the revisions before
+        return situation
 
     def _served(self, applied: Manifest, situation: Situation) -> bool:
         """Report the stages that are done; True when the last one is."""
@@ -123,31 +96,6 @@ class Waiter:
             return True
         return False
 
-    def _judge(self, situation: Situation) -> None:
-        found = diagnose(situation) if is_current(situation.service, situation.service) else None
-        if found is not None and found.final:
-            if found.reason in _WORDS:
-                self._look(situation.service, situation.pods)
-                situation.logs, situation.events = self._logs, _of(self._events, situation.name)
-                found = diagnose(situation) or found
-            raise DeployFailed(found.text)
-        if found is not None and self._say is not None and self._said != (found.reason, found.growing):
-            self._said = (found.reason, found.growing)
-            self._say(f"waiting: {found.text}")
-        if situation.waited >= self._timeout:
-            raise DeployFailed(_too_late(situation, found, self._timeout))
-
-    def _look(self, service: Manifest, pods: list[Manifest]) -> None:
-        """Read what no watch tells: the events of the last minutes, and the last words of containers that ended."""
-        try:
-            self._events = self._api.all(EVENT)
-        except TargetError:
-            self._events = []  # whoever may not read them still gets what pods and conditions say
-        for pod in pods:
-            name, ended = pod["metadata"]["name"], crashed(pod)
-            if (ended and not ended.get("message")) or not is_ready(pod):
-                self._logs[name] = last_lines(self._api, name, previous=bool(ended)) or self._logs.get(name, "")
-
 
 def is_current(service: Manifest, applied: Manifest) -> bool:
     """Tell whether Knative has seen what was applied: older conditions say nothing about it."""
@@ -160,21 +108,3 @@ def _is_of(revision: Manifest, service: Manifest) -> bool:
     wanted = (service["spec"]["template"].get("metadata") or {}).get("annotations") or {}
     found = revision["metadata"].get("annotations") or {}
     return all(found.get(name) == wanted.get(name) for name in (SPEC_HASH, FORCED))
-
-
-def _of(events: list[Manifest], revision: str) -> list[Manifest]:
-    """Give the events of a revision's pods, and of what makes them: all their names begin with the revision's."""
-    return [event for event in events if str((event.get("involvedObject") or {}).get("name", "")).startswith(revision)]
-
-
-def _too_late(situation: Situation, found: Diagnosis | None, timeout: float) -> str:
-    more = "deploy again to go on waiting (--wait-timeout), it loses nothing"
-    if found is not None:
-        return f"{found.text}\nIt is not ready after {timeout:g} s; {more}"
-    ready = condition(situation.service, "Ready")
-    said = (
-        f": {ready.get('reason')}: {ready.get('message', '')}"
-        if ready.get("reason") not in (None, "RevisionMissing")
-        else ""
-    )
-    return f"{situation.name} is not ready after {timeout:g} s{said}; {more}"

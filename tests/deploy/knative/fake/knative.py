@@ -12,6 +12,7 @@ from tests.deploy.knative.fake.store import Key, Object
 
 READY = {"type": "Ready", "status": "True"}
 Outcome = Callable[[FakeCluster, Object, str], None]
+Status = Callable[[FakeCluster, str], Object]
 
 
 class Knative:
@@ -19,10 +20,14 @@ class Knative:
 
     def __init__(self) -> None:
         self.outcome: Outcome = healthy
+        self.consuming: Status = consuming
+        """Gives the status of a pod that consumes a stream."""
         self.lag = 0.0
         """Seconds until a new template becomes a revision; until then the one before is the latest that was created."""
 
     def __call__(self, cluster: FakeCluster, change: str, item: Object) -> None:
+        if item.get("kind") in ("Deployment", "ContainerSource"):
+            self._consumers(cluster, change, item)
         if item.get("kind") != "Service" or not str(item.get("apiVersion", "")).startswith("serving"):
             return
         name = item["metadata"]["name"]
@@ -43,6 +48,20 @@ class Knative:
             self._revision(cluster, item, generation, len(known) + 1)
         else:
             route(cluster, name, item["metadata"]["namespace"])
+
+    def _consumers(self, cluster: FakeCluster, change: str, item: Object) -> None:
+        """Replace the pods of what consumes a stream."""
+        metadata, template = item["metadata"], item["spec"]["template"]
+        for each in cluster.store.all("v1", "pods", metadata["namespace"]):
+            if each["metadata"]["name"].startswith(f"{metadata['name']}-pod-"):
+                cluster.store.delete(Key("v1", "pods", metadata["namespace"], each["metadata"]["name"]))
+        for number in range(0 if change == "DELETED" else item["spec"].get("replicas", 1)):
+            name = f"{metadata['name']}-pod-{metadata['generation']}-{number}"
+            spec = copy.deepcopy(template["spec"])
+            spec["containers"][0]["env"].append({"name": "K_SINK", "value": "http://the-sink"})
+            kind: Object = {"apiVersion": "v1", "kind": "Pod", "spec": spec, "status": self.consuming(cluster, name)}
+            labels = dict(template["metadata"]["labels"])
+            cluster.add("v1", "pods", name, metadata["namespace"], metadata={"labels": labels}, **kind)
 
     def _revision(self, cluster: FakeCluster, item: Object, generation: int, number: int) -> None:
         name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
@@ -92,6 +111,11 @@ def pod(cluster: FakeCluster, revision: str, number: int = 1, namespace: str = "
     labels = {**found["metadata"]["labels"], "serving.knative.dev/revision": revision}
     cluster.add("v1", "pods", name, namespace, apiVersion="v1", kind="Pod", metadata={"labels": labels}, status=status)
     return name
+
+
+def consuming(cluster: FakeCluster, name: str) -> Object:
+    running = [{"name": "consume", "ready": True, "restartCount": 0, "state": {"running": {}}}]
+    return {"conditions": [READY], "containerStatuses": running, "phase": "Running"}
 
 
 def healthy(cluster: FakeCluster, service: Object, revision: str) -> None:

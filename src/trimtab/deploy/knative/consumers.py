@@ -1,0 +1,89 @@
+"""Waits until the consumers of a function's streams run: as many of each as are wanted, of the newest template."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from trimtab.deploy.knative.client.api import Api
+from trimtab.deploy.knative.client.kinds import CONTAINER_SOURCE, DEPLOYMENT, POD
+from trimtab.deploy.knative.describe import is_ready
+from trimtab.deploy.knative.evidence import LOOK, Evidence
+from trimtab.deploy.knative.manifests.abc import Manifest
+from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY, TRIGGER
+from trimtab.deploy.knative.mirror import Mirror
+from trimtab.deploy.knative.situation import Situation
+from trimtab.deploy.stages import Stages
+
+
+class Consumers(Struct, frozen=True, kw_only=True):
+    """The consumers of one stream: the object that makes their pods, and how many there are to be at least."""
+
+    item: Manifest
+    count: int
+
+    def has(self, pod: Manifest) -> bool:
+        """Tell whether a pod is one of them, and not of an older template, and not on its way out."""
+        metadata = pod["metadata"]
+        ours = self.item["metadata"]["labels"][TRIGGER] == (metadata.get("labels") or {}).get(TRIGGER)
+        return ours and "deletionTimestamp" not in metadata and self._made_of_it(pod)
+
+    def _made_of_it(self, pod: Manifest) -> bool:
+        """Compare what makes one template another one; the cluster adds variables and defaults of its own."""
+        wanted: dict[str, Any] = self.item["spec"]["template"]["spec"]["containers"][0]
+        containers = (pod.get("spec") or {}).get("containers") or []
+        found: dict[str, Any] = next((each for each in containers if each["name"] == wanted["name"]), {})
+        values = {each["name"]: each.get("value") for each in found.get("env") or []}
+        same = all(found.get(field) == wanted.get(field) for field in ("image", "args"))
+        return same and all(values.get(each["name"], "") == each.get("value") for each in wanted["env"])
+
+
+def consumers_of(objects: list[Manifest]) -> list[Consumers]:
+    """Find them among what is applied. KEDA makes as many as its object says."""
+    least = {
+        item["spec"]["scaleTargetRef"]["name"]: item["spec"]["minReplicaCount"]
+        for item in objects
+        if item["kind"] == "ScaledObject"
+    }
+    return [
+        Consumers(item=item, count=item["spec"].get("replicas", least.get(item["metadata"]["name"], 1)))
+        for item in objects
+        if item["kind"] in (DEPLOYMENT.name, CONTAINER_SOURCE.name)
+    ]
+
+
+def wait_for(
+    api: Api,
+    stages: Stages,
+    consumers: list[Consumers],
+    *,
+    patience: float,
+    timeout: float,
+    say: Callable[[str], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], object] | None = None,
+) -> None:
+    """Block until all of them run and are connected. Parameters as for `wait.Waiter`. Errors: DeployFailed."""
+    bell = threading.Event()
+    evidence = Evidence(api, timeout=timeout, say=say, clock=clock, recent=True)
+    labels = {MANAGED_BY: FIELD_MANAGER, FUNCTION: consumers[0].item["metadata"]["labels"][FUNCTION]}
+    with Mirror(api, POD, bell.set, labels) as mirror:
+        while True:
+            pods = mirror.items()
+            own = [(each, [pod for pod in pods if each.has(pod)]) for each in consumers]
+            evidence.refresh([pod for _, theirs in own for pod in theirs])
+            late = [(each, theirs) for each, theirs in own if sum(map(is_ready, theirs)) < each.count]
+            if not late:
+                break
+            for each, theirs in late:
+                situation = Situation(service=each.item, pods=theirs, patience=patience)
+                evidence.complete(situation, theirs)
+                evidence.judge(situation)
+            (pause or bell.wait)(LOOK / 4)
+            bell.clear()
+    ready = sum(is_ready(pod) for _, theirs in own for pod in theirs)
+    stages.finish("consumers", f"{ready} ready" if ready else "none until messages wait")

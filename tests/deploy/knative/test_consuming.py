@@ -1,0 +1,178 @@
+"""A deployment waits for the consumers of its streams, and says what keeps them from running."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.deploy.knative.fake.knative import Knative, consuming
+from tests.deploy.knative.fake.server import FakeCluster
+from tests.deploy.knative.fake.store import Key, Object
+from tests.deploy.knative.test_target import function
+from tests.deploy.knative.test_waiting import until
+
+from trimtab.deploy.knative.consumers import consumers_of, wait_for
+from trimtab.deploy.knative.manifests import Rendering, render
+from trimtab.deploy.knative.target import KnativeTarget
+from trimtab.deploy.stages import Stages
+from trimtab.errors import DeployFailed
+
+IMAGE = "registry.example.com/shop/hello@sha256:" + "ab" * 32
+NAME = "hello-s"
+
+
+def stream(more: str = "") -> str:
+    return f"triggers: [{{kind: stream, name: s, url: 'redis://redis?stream=o'{more}}}]"
+
+
+def state(status: Object, *, restarts: int = 0) -> Callable[[FakeCluster, str], Object]:
+    """Give pods whose container is in a state."""
+    container = {"name": "consume", "ready": False, "restartCount": restarts, **status}
+    return lambda *_: {"conditions": [{"type": "Ready", "status": "False"}], "containerStatuses": [container]}
+
+
+CRASHED = state({"state": {"terminated": {"exitCode": 1, "message": "no module named redis"}}}, restarts=1)
+RUNNING = state({"state": {"running": {}}})
+WAITING = state({"state": {"waiting": {"reason": "ContainerCreating"}}})
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_deployment_ends_when_its_consumers_run(target: KnativeTarget, count: int) -> None:
+    stages = target.deploy(function(stream(f", consumers: {{min: {count}, max: {count}}}"))).stages
+    assert [(stage.name, stage.detail) for stage in stages][-2:] == [
+        ("route", "http://hello.default.example.com"),
+        ("consumers", f"{count} ready"),
+    ]
+
+
+def test_a_consumer_that_crashes_ends_it_with_its_last_words_and_the_function_serves(
+    target: KnativeTarget, knative: Knative
+) -> None:
+    knative.consuming = CRASHED
+    with pytest.raises(DeployFailed) as caught:
+        target.deploy(function(stream()))
+    assert str(caught.value) == (
+        "hello-s: the container crashes at start (exit code 1); correct the code and deploy again. "
+        "Its last lines:\n  no module named redis"
+    )
+    assert target.get("hello").revisions[0].state == "ready"
+    knative.consuming = consuming
+    assert target.deploy(function(stream(", batch: 2"))).stages[-1].name == "consumers"
+
+
+class Virtual:
+    """Waits for the consumers of a function in virtual time, and remembers what was said when."""
+
+    def __init__(self, target: KnativeTarget, cluster: FakeCluster) -> None:
+        self.target, self.cluster, self.now = target, cluster, 0.0
+        self.said: list[tuple[float, str]] = []
+        self.at: dict[float, Callable[[], Any]] = {}
+
+    def pause(self, seconds: float) -> None:
+        until(lambda: self.cluster.watches >= 1)
+        self.now += seconds
+        due = [moment for moment in self.at if moment <= self.now]
+        for moment in due:
+            self.at.pop(moment)()
+        version = self.cluster.store.version
+        until(lambda: not due or min(self.cluster.told.values()) >= version)
+
+    def run(self, more: str = "", *, keda: bool = False) -> tuple[float, str]:
+        """Apply, and wait; give when it ended, and the stage's detail or the sentence."""
+        rendering = Rendering(function=function(stream(more)), image=IMAGE, namespace="default", keda=keda)
+        stages, api = Stages(None), self.target.api
+        consumers = consumers_of(render(rendering).objects)
+        for each in consumers:
+            api.apply(each.item)
+        try:
+            wait_for(
+                api,
+                stages,
+                consumers,
+                patience=60.0,
+                timeout=300.0,
+                say=lambda text: self.said.append((self.now, text)),
+                clock=lambda: self.now,
+                pause=self.pause,
+            )
+        except DeployFailed as exc:
+            return self.now, str(exc)
+        return self.now, stages.done[-1].detail
+
+
+@pytest.fixture
+def virtual(target: KnativeTarget, cluster: FakeCluster) -> Virtual:
+    return Virtual(target, cluster)
+
+
+def test_a_consumer_that_is_let_into_no_broker_is_spoken_of_soon_and_given_up_after_its_patience(
+    virtual: Virtual, knative: Knative, cluster: FakeCluster
+) -> None:
+    knative.consuming = RUNNING
+    cluster.logs["hello-s-pod-1-0"] = [("2026-01-01T00:00:00.000000001", "redis: connection refused")]
+    end, sentence = virtual.run()
+    at, said = virtual.said[0]
+    assert at <= 10
+    assert said.startswith("waiting: hello-s: it runs, but is not ready after 8 s; does the cluster reach the stream's")
+    assert 60 <= end <= 62
+    assert sentence.endswith("Its last lines:\n  redis: connection refused")
+
+
+def test_a_consumer_that_comes_late_is_waited_for(virtual: Virtual, knative: Knative, cluster: FakeCluster) -> None:
+    def comes() -> None:
+        key = Key("v1", "pods", "default", "hello-s-pod-1-0")
+        with cluster.store.lock:
+            item = cluster.store.get(key)
+            item["status"] = consuming(cluster, key.name)
+            cluster.store.put(key, item)
+
+    knative.consuming = WAITING
+    virtual.at = {40.0: comes}
+    end, detail = virtual.run()
+    assert (40 <= end <= 41, detail) == (True, "1 ready")
+
+
+def test_pods_of_an_older_template_neither_count_nor_are_blamed(
+    virtual: Virtual, knative: Knative, cluster: FakeCluster
+) -> None:
+    knative.consuming = CRASHED
+    virtual.run(", batch: 7")
+    old = cluster.object("v1", "pods", "hello-s-pod-1-0")
+    cluster.add("v1", "pods", "old", metadata={"labels": old["metadata"]["labels"]}, **_body(old))
+    knative.consuming = consuming
+    assert virtual.run()[1] == "1 ready"
+    knative.consuming = WAITING
+    cluster.add(
+        "v1", "pods", "old", metadata={"labels": old["metadata"]["labels"]}, **_body(old, consuming(cluster, ""))
+    )
+    end, sentence = virtual.run(", batch: 3")
+    assert end >= 300
+    assert sentence.startswith("hello-s is not ready after 300 s")
+
+
+def _body(pod: Object, status: Object | None = None) -> Object:
+    return {"apiVersion": "v1", "kind": "Pod", "spec": pod["spec"], "status": status or pod["status"]}
+
+
+def test_a_quota_that_allows_no_pod_is_named_and_an_old_event_is_not_taken_for_it(
+    virtual: Virtual, knative: Knative, cluster: FakeCluster
+) -> None:
+    def refused(name: str) -> None:
+        about = {"kind": "ReplicaSet", "name": "hello-s-6f7"}
+        text = (
+            'pods "hello-s-6f7-x" is forbidden: exceeded quota: small, requested: cpu=50m, used: cpu=1, limited: cpu=1'
+        )
+        cluster.add("v1", "events", name, involvedObject=about, reason="FailedCreate", message=text)
+
+    knative.consuming = WAITING
+    refused("before")
+    virtual.at = {20.0: lambda: refused("now")}
+    end, sentence = virtual.run()
+    assert 20 <= end <= 22
+    assert sentence.startswith("hello-s: the namespace's quota does not allow the pod: exceeded quota: small")
+
+
+def test_consumers_that_keda_makes_when_messages_wait_are_not_waited_for(virtual: Virtual, knative: Knative) -> None:
+    knative.consuming = WAITING
+    assert virtual.run(", consumers: {min: 0, max: 4}", keda=True) == (0.0, "none until messages wait")
