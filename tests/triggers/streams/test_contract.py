@@ -114,14 +114,16 @@ async def test_out_of_order_acks_lose_nothing(bench: Any) -> None:
     assert [each for each in again if each in "ace"] == list("ace")
 
 
-async def test_what_is_given_back_is_lent_again(bench: Any) -> None:
-    if bench.server.kind in ("kafka", "mqtt"):
-        pytest.xfail("no word for it: the partition, or the session, keeps them until it is taken up again")
-    stream = await bench.consumer(lease=30.0)
-    await bench.put("a", "b")
-    await stream.nack(await bench.get(stream, 2))
-    again = await bench.get(stream, 2)
-    assert sorted(bodies(again)) == ["a", "b"]
+async def test_what_is_given_back_is_lent_again_in_its_place(bench: Any) -> None:
+    stream = await bench.consumer(lease=30.0 if bench.server.kind != "kafka" else 6.0, prefetch=3)
+    await bench.put(*"abcdefgh")
+    found = await bench.get(stream, 3)
+    await stream.allow(0, 0)
+    await stream.nack(found)
+    await stream.close()
+    stream = await bench.consumer()
+    again = await bench.get(stream, 8)
+    assert bodies(again) == list("abcdefgh")
     await stream.ack(again)
     assert await bench.nothing(stream)
 

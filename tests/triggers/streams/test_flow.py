@@ -242,3 +242,18 @@ async def test_a_paused_consumer_is_lent_nothing_more(bench: Bench, held: Any) -
     assert world.function.calls == []
     world.consumer.pause(False)
     await world.until(lambda: world.consumer.figures.delivered == COUNT)
+
+
+async def test_a_pause_with_messages_in_hand_keeps_the_connection(bench: Bench, held: Any) -> None:
+    await subscribed(bench)
+    await bench.put("0", "1")
+    world = held(3)
+    world.answer = lambda _: LATER
+    world.gate.set()
+    await world.begin()
+    await world.until(lambda: world.consumer.figures.failed == 2)
+    connects = world.consumer.figures.connects
+    world.consumer.pause(True)
+    await asyncio.sleep(2.5)
+    assert world.consumer.figures.connects == connects
+    assert world.consumer.figures.state == "paused"

@@ -160,7 +160,7 @@ class Stream(ABC):
 
     @abstractmethod
     async def nack(self, messages: Sequence[Message]) -> None:
-        """Give these back: they are lent again, to anyone, as soon as the broker can."""
+        """Give these back: they are lent again, to anyone, as soon as the broker can, at the latest after `close`."""
 
     @abstractmethod
     async def extend(self, messages: Sequence[Message]) -> None:

@@ -25,6 +25,8 @@ from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from trimtab.triggers.streams.abc import Reopen
 
 _DECLARED_WITHIN = 10.0
+_MOST = 65_535
+"""What AMQP can say of a prefetch."""
 _CALM = (0.25, 1.0)
 """Seconds for which the broker is to lend a little more, or less, before it is told: each change is three round trips."""
 _GATHERED = 10_000
@@ -69,7 +71,7 @@ class Lending:
 
     async def follow(self, most: int, room: int) -> None:
         """Have no more than `most` messages lent, soon; `room`: whether any more are wanted. Errors: Reopen, when none are
-        to come, although some may be on their way.
+        to come and none are lent, although some may be on their way.
         """
         bound, full = self._older + self._window, self._mine >= self._window
         more, less = most > bound and room > 0 and full, most < bound and self._window > 0
@@ -78,23 +80,19 @@ class Lending:
             return
         now = time.monotonic()
         self._since = now if self._since is None else self._since
-        if most == 0 or (more and most - bound >= most / 2) or (full and now - self._since >= _CALM[less]):
-            changed = await self._consume(most)
-            if most == 0 and not changed:
-                raise Reopen
+        if not full and (most or self.lent):
+            return
+        urgent = (full and most == 0) or (more and most - bound >= most / 2)
+        if not urgent and now - self._since < _CALM[less and most > 0]:
+            return
+        if not await self._consume(most) and not most and not self.lent:
+            raise Reopen
 
     async def ack(self, messages: Sequence[AbstractIncomingMessage]) -> None:
         """These are done with."""
         async with self._changing:
             for message in messages:
                 await message.ack()
-                self._gave(message)
-
-    async def nack(self, messages: Sequence[AbstractIncomingMessage]) -> None:
-        """Give these back."""
-        async with self._changing:
-            for message in messages:
-                await message.nack(requeue=True)
                 self._gave(message)
 
     def _gave(self, message: AbstractIncomingMessage) -> None:
@@ -114,7 +112,7 @@ class Lending:
             self._older, self._mine = self.lent, 0
             # Sorted by name they are in their order, in which the broker takes back what they hold.
             self._tag = f"{self._name}-{next(self._numbers):06}"
-            self._window = max(0, most - self._older)
+            self._window = min(max(0, most - self._older), _MOST)
             if self._window:
                 await self._queue.channel.set_qos(prefetch_count=self._window)
                 await self._queue.consume(self._take, consumer_tag=self._tag)

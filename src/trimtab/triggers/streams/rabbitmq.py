@@ -67,6 +67,9 @@ class RabbitMQStream(Stream):
             self._channel = queue.channel
             for side in (self._connection, self._channel):
                 side.close_callbacks.add(lambda *_: lending.came.put_nowait(None))
+            # The queue was deleted, or has another leader: what we held is no longer ours.
+            below = await self._channel.get_underlay_channel()
+            below.on_consumer_cancel_callbacks.add(lambda _: lending.came.put_nowait(None))
             await lending.begin(self._most, ordered=self._options.ordered)
 
     async def close(self) -> None:
@@ -101,9 +104,7 @@ class RabbitMQStream(Stream):
             await self._lends.ack([message.token for message in messages])
 
     async def nack(self, messages: Sequence[Message]) -> None:
-        """See Stream."""
-        async with _translated():
-            await self._lends.nack([message.token for message in messages])
+        """See Stream. The queue would put them behind all that wait: they go back in their places when the connection ends."""
 
     async def extend(self, messages: Sequence[Message]) -> None:
         """See Stream. A message is ours for as long as the connection lives."""
