@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,6 +144,17 @@ def test_traffic_is_split_by_percent_and_rolled_back(local: Any, call: Any) -> N
     local.target.traffic("split", [TrafficTarget(percent=100)])
     assert local.target.rollback("split").revisions[0].percent == 100
     assert {call(url).json()["revision"] for _ in range(20)} == {"split-00001"}
+
+
+def test_the_replicas_of_a_revision_that_had_a_tag_end_when_it_leaves(local: Any, call: Any, until: Any) -> None:
+    local.deploy("tagged", WHO)
+    local.deploy("tagged", WHO + "#\n", scale={"min": 1})
+    first = TrafficTarget(revision="tagged-00001", percent=100)
+    info = local.target.traffic("tagged", [first, TrafficTarget(percent=0, tag="next")])
+    address = next(revision.urls["next"] for revision in info.revisions if revision.urls)
+    pid = call(address).json()["pid"]
+    local.target.traffic("tagged", [first])
+    until(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def test_a_split_that_cannot_be_is_refused(local: Any) -> None:

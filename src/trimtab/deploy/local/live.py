@@ -85,8 +85,8 @@ class Live:
         return [replica for replica in self.replicas if replica.state in ("starting", "ready") and not replica.replaced]
 
     def backlog(self) -> int:
-        """Connections that wait in the kernel."""
-        return sum(sockets.waiting(sock) for sock in self.sockets)
+        """Connections that wait in the kernel. The socket of a tag that is gone is closed."""
+        return sum(sockets.waiting(sock) for sock in self.sockets if sock.fileno() >= 0)
 
     def capacity(self) -> int:
         """Requests that the ready replicas take at once."""
