@@ -118,4 +118,5 @@ class Channel:
         await answered
 
     def _say(self, message: dict[str, Any]) -> None:
-        self._writer.write(msgspec.json.encode(message) + b"\n")
+        if not self._writer.is_closing():  # the daemon is gone, which `listen` tells
+            self._writer.write(msgspec.json.encode(message) + b"\n")
