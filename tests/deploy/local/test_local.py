@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from trimtab.deploy.local.autoscale import TICK_INTERVAL
 from trimtab.errors import Conflict, DeployFailed, NotFound, SpecError
 from trimtab.spec import EnvVar, TrafficTarget
 
@@ -155,6 +156,16 @@ def test_the_replicas_of_a_revision_that_had_a_tag_end_when_it_leaves(local: Any
     pid = call(address).json()["pid"]
     local.target.traffic("tagged", [first])
     until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_a_revision_that_starts_slowly_gets_its_traffic_back(local: Any, call: Any) -> None:
+    """Its start lasts longer than the autoscaler takes from one decision to the next."""
+    slow = f"import time\n\ntime.sleep({TICK_INTERVAL + 0.2})\n{WHO}"
+    url = local.deploy("slow", slow).url
+    local.deploy("slow", WHO)
+    local.target.traffic("slow", [TrafficTarget(percent=100)])
+    assert local.target.rollback("slow").revisions[0].percent == 100
+    assert call(url).json()["revision"] == "slow-00001"
 
 
 def test_a_split_that_cannot_be_is_refused(local: Any) -> None:

@@ -66,6 +66,8 @@ class Live:
         self.split = False
         self.retired = False
         self._failures = 0
+        self._awaited = False
+        """Whether somebody waits for the first replica: until it is there, nothing is to be decided."""
         self._watched: list[int] = []
         self._starting = 0
         self._retry: asyncio.TimerHandle | None = None
@@ -109,7 +111,7 @@ class Live:
 
     def decide(self, now: float) -> None:
         """Let the autoscaler decide, and follow."""
-        if not self.replicas and not self.want:
+        if self._awaited or (not self.replicas and not self.want):
             return  # asleep: `wake` is what decides
         decision = self.autoscaler.decide(now, len(self.ready), reachable=self.reachable)
         want = decision.want or min(self.backlog(), 1)
@@ -273,14 +275,22 @@ class Live:
     async def until_ready(self, count: int) -> None:
         """Start `count` replicas and wait for the first to be ready. Errors: DeployFailed with its traceback."""
         deadline = time.monotonic() + self.start_within
-        await self.zygote.start()
-        self.scale(count)
-        first = self.running[0] if self.running else None
-        while not self.ready:
-            if first is None or first.state == "gone" or time.monotonic() > deadline:
-                error = (first.error if first else None) or f"not ready within {self.start_within:g} s"
-                raise DeployFailed(error, first.traceback if first else "")
-            await asyncio.sleep(0.002)
+        self._awaited = True
+        try:
+            await self.zygote.start()
+            self.scale(count)
+            first = self.running[0] if self.running else None
+            while not self.ready:
+                late = time.monotonic() > deadline
+                if first is None or first.state == "gone" or late:
+                    why = (
+                        f"not ready within {self.start_within:g} s" if late else "its replica ended before it was ready"
+                    )
+                    error = (first.error if first else None) or why
+                    raise DeployFailed(error, first.traceback if first else "")
+                await asyncio.sleep(0.002)
+        finally:
+            self._awaited = False
 
     async def retire(self) -> None:
         """Leave service: serve what waits in the backlog, drain the replicas, return when the last has gone."""
