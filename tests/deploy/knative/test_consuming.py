@@ -176,3 +176,16 @@ def test_a_quota_that_allows_no_pod_is_named_and_an_old_event_is_not_taken_for_i
 def test_consumers_that_keda_makes_when_messages_wait_are_not_waited_for(virtual: Virtual, knative: Knative) -> None:
     knative.consuming = WAITING
     assert virtual.run(", consumers: {min: 0, max: 4}", keda=True) == (0.0, "none until messages wait")
+
+
+def test_an_empty_variable_is_left_out_by_the_api_and_a_pod_without_its_sink_is_not_blamed() -> None:
+    wanted = function(f"env: [{{name: E, value: ''}}], {stream()}")
+    (consumers,) = consumers_of(render(Rendering(function=wanted, image=IMAGE, namespace="default")).objects)
+    template = consumers.item["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+
+    def pod(*env: Object) -> Object:
+        return {"metadata": template["metadata"], "spec": {"containers": [{**container, "env": [{"name": "E"}, *env]}]}}
+
+    assert consumers.has(pod({"name": "K_SINK", "value": "http://hello"}))
+    assert not consumers.has(pod())

@@ -39,7 +39,10 @@ class Consumers(Struct, frozen=True, kw_only=True):
         found: dict[str, Any] = next((each for each in containers if each["name"] == wanted["name"]), {})
         values = {each["name"]: each.get("value") for each in found.get("env") or []}
         same = all(found.get(field) == wanted.get(field) for field in ("image", "args"))
-        return same and all(values.get(each["name"], "") == each.get("value") for each in wanted["env"])
+        # A ContainerSource's first pod may be there before its SinkBinding is: without the address it ends, and is replaced.
+        bound = self.item["kind"] != CONTAINER_SOURCE.name or bool(values.get("K_SINK"))
+        # The API leaves empty values out.
+        return same and bound and all((values.get(e["name"]) or "") == (e.get("value") or "") for e in wanted["env"])
 
 
 def consumers_of(objects: list[Manifest]) -> list[Consumers]:
