@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.deploy.knative.fake.server import FakeCluster
+from tests.deploy.knative.fake.server import FakeCluster, Fault
 from tests.deploy.knative.test_target import edited
 
 from trimtab.deploy.knative.canary import Figures, Guard, figures, last, read, since, tripped
@@ -61,6 +61,20 @@ def test_good_figures_take_it_to_all_the_traffic(held: KnativeTarget, cluster: F
     assert [(each.percent, each.requests, each.error_rate) for each in seen] == [(10, 100, 0.0), (50, 200, 0.0)]
     assert shares(held) == {"hello-00001": 0, "hello-00002": 100}
     assert last(held.api.get(SERVICE, "hello")) == done
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_replica_that_goes_while_its_figures_are_read_ends_nothing(
+    held: KnativeTarget, cluster: FakeCluster, status: int
+) -> None:
+    def goes(_: Figures) -> None:
+        if not cluster.faults:
+            cluster.faults.append(Fault("GET", "proxy/metrics", status))
+
+    cluster.metrics[POD] = [page(0), page(100), page(300)]
+    done = held.canary("hello", [10, 50, 100], 0.0, Guard(max_latency=1.0), goes)
+    assert done.state == "promoted"
+    assert cluster.faults[0].times == 0
 
 
 def test_errors_send_the_traffic_back(held: KnativeTarget, cluster: FakeCluster) -> None:

@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.kinds import POD, SERVICE
 from trimtab.deploy.knative.describe import OF_REVISION, is_ready
-from trimtab.errors import TargetError
+from trimtab.errors import NotFound, TargetError, TargetUnreachable
 
 NOTE = "trimtab.dev/canary"
 """The Service's annotation that holds the last decision."""
@@ -170,7 +170,7 @@ class Canary:
             try:
                 with self._api.http.lines(path, {}, doing=f"read the metrics of {name}", read=5.0) as lines:
                     found |= read(name, b"\n".join(lines).decode("utf-8", "replace"))
-            except OSError:
+            except (OSError, NotFound, TargetUnreachable):
                 continue  # it went while we asked
         return found
 
