@@ -94,9 +94,7 @@ def test_a_load_balancer_is_taken_first(target: KnativeTarget, cluster: FakeClus
 def test_whoever_may_not_forward_is_told(target: KnativeTarget, cluster: FakeCluster, ingress: int) -> None:
     kourier(cluster, ingress)
     cluster.forbidden.add(("create", "pods/portforward"))
-    expected = (
-        "port-forward to pod gateway-1 in namespace kourier-system: no permission to create pods/portforward there"
-    )
+    expected = "port-forward to pod gateway-1 in namespace kourier-system: no permission to get and create pods/portforward there"
     with pytest.raises(Forbidden, match=expected):
         target.reach(URL)
 

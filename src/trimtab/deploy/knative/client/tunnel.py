@@ -83,5 +83,7 @@ def connect(api: Api, namespace: str, pod: str, port: int) -> Tunnel:
 def _translated(reason: str, namespace: str, pod: str) -> TargetError:
     doing = f"port-forward to pod {pod} in namespace {namespace}"
     if re.match(r"Handshake status 40[13]\b", reason):
-        return Forbidden(f"{doing}: no permission to create pods/portforward there", "create", "pods/portforward")
+        return Forbidden(
+            f"{doing}: no permission to get and create pods/portforward there", "create", "pods/portforward"
+        )
     return TargetUnreachable(f"{doing}: {reason.strip().partition(' -+-+- ')[0] or 'it was refused'}")
