@@ -15,6 +15,7 @@ from tests.deploy.knative.test_target import function
 
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.connect import connect
+from trimtab.deploy.knative.evidence import Evidence
 from trimtab.deploy.knative.manifests import Rendering
 from trimtab.deploy.knative.place import applied, desired
 from trimtab.deploy.knative.wait import Waiter
@@ -24,7 +25,6 @@ from trimtab.errors import DeployFailed
 IMAGE = "registry.example.com/shop/hello@sha256:" + "ab" * 32
 LONGEST = 10.0
 """Seconds from a fact to its sentence (the project's target)."""
-WATCHES = 3
 OWN = re.compile(r"hello-00002|sha256:ab|limit 64Mi|after \d+ s")
 """What is otherwise in another function at another time."""
 
@@ -37,8 +37,10 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-class Waited:
-    """Waits for a function in virtual time, and remembers when what was said."""
+class Virtual:
+    """Waits in virtual time, and remembers when what was said."""
+
+    watches = 3
 
     def __init__(self, cluster: FakeCluster, kubeconfig: object) -> None:
         self.api = Api(connect(kubeconfig=str(kubeconfig)), sleep=lambda _: None)
@@ -49,7 +51,7 @@ class Waited:
 
     def pause(self, seconds: float) -> None:
         """Let virtual time go on, once the watches have told all that there is."""
-        until(lambda: self.cluster.watches >= WATCHES)
+        until(lambda: self.cluster.watches >= self.watches)
         self.now += seconds
         due = [moment for moment in self.at if moment <= self.now]
         for moment in due:
@@ -57,19 +59,29 @@ class Waited:
         version = self.cluster.store.version
         until(lambda: not due or min(self.cluster.told.values()) >= version)
 
+    def evidence(self, *, timeout: float = 300.0, patience: float = 60.0, recent: bool = False) -> Evidence:
+        def say(text: str) -> None:
+            self.said.append((self.now, text))
+
+        return Evidence(
+            self.api,
+            patience=patience,
+            timeout=timeout,
+            say=say,
+            recent=recent,
+            clock=lambda: self.now,
+            pause=self.pause,
+        )
+
+
+class Waited(Virtual):
+    """For a function."""
+
     def run(self, spec: str = "", *, timeout: float = 300.0, patience: float = 60.0) -> tuple[float, str]:
         """Give when it ended, and the sentence; of one that serves, an empty one."""
         wanted = desired(Rendering(function=function(spec), image=IMAGE, namespace="default"), None).objects
         service = applied(self.api, wanted, force=False)["Service"]
-        waiter = Waiter(
-            self.api,
-            Stages(None),
-            patience=patience,
-            timeout=timeout,
-            say=lambda text: self.said.append((self.now, text)),
-            clock=lambda: self.now,
-            pause=self.pause,
-        )
+        waiter = Waiter(self.api, Stages(None), self.evidence(timeout=timeout, patience=patience))
         try:
             waiter.wait(service)
         except DeployFailed as exc:

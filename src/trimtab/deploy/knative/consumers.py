@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
@@ -12,7 +9,7 @@ from msgspec import Struct
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.kinds import CONTAINER_SOURCE, DEPLOYMENT, POD
 from trimtab.deploy.knative.describe import is_ready
-from trimtab.deploy.knative.evidence import LOOK, Evidence
+from trimtab.deploy.knative.evidence import Evidence
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY, TRIGGER
 from trimtab.deploy.knative.mirror import Mirror
@@ -59,22 +56,10 @@ def consumers_of(objects: list[Manifest]) -> list[Consumers]:
     ]
 
 
-def wait_for(
-    api: Api,
-    stages: Stages,
-    consumers: list[Consumers],
-    *,
-    patience: float,
-    timeout: float,
-    say: Callable[[str], None] | None = None,
-    clock: Callable[[], float] = time.monotonic,
-    pause: Callable[[float], object] | None = None,
-) -> None:
-    """Block until all of them run and are connected. Parameters as for `wait.Waiter`. Errors: DeployFailed."""
-    bell = threading.Event()
-    evidence = Evidence(api, timeout=timeout, say=say, clock=clock, recent=True)
+def wait_for(api: Api, stages: Stages, consumers: list[Consumers], evidence: Evidence) -> None:
+    """Block until all of them run and are connected. Errors: DeployFailed."""
     labels = {MANAGED_BY: FIELD_MANAGER, FUNCTION: consumers[0].item["metadata"]["labels"][FUNCTION]}
-    with Mirror(api, POD, bell.set, labels) as mirror:
+    with Mirror(api, POD, evidence.changed, labels) as mirror:
         while True:
             pods = mirror.items()
             own = [(each, [pod for pod in pods if each.has(pod)]) for each in consumers]
@@ -83,10 +68,9 @@ def wait_for(
             if not late:
                 break
             for each, theirs in late:
-                situation = Situation(service=each.item, pods=theirs, patience=patience)
+                situation = Situation(service=each.item, pods=theirs)
                 evidence.complete(situation, theirs)
                 evidence.judge(situation)
-            (pause or bell.wait)(LOOK / 4)
-            bell.clear()
+            evidence.rest()
     ready = sum(is_ready(pod) for _, theirs in own for pod in theirs)
     stages.finish("consumers", f"{ready} ready" if ready else "none until messages wait")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -22,7 +23,8 @@ _WORDS: tuple[Reason, ...] = ("crash", "exits", "image-platform", "image-denied"
 
 
 class Evidence:
-    """Gathers it, and judges. `say` gets what is wrong and may still pass; `clock` is passed in where time is virtual.
+    """Gathers it, judges, and sets the pace. `say` gets what is wrong and may still pass. `clock`, and `pause`, which waits so
+    long for news at most, are passed in where time is virtual. `patience`: seconds that a replica may take to become ready.
 
     `recent`: events that are there at the beginning say nothing, for they may be about something older of the same name.
     """
@@ -31,12 +33,16 @@ class Evidence:
         self,
         api: Api,
         *,
+        patience: float,
         timeout: float,
         say: Callable[[str], None] | None = None,
-        clock: Callable[[], float] = time.monotonic,
         recent: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], object] | None = None,
     ) -> None:
-        self._api, self._timeout, self._say, self._clock = api, timeout, say, clock
+        self._api, self._patience, self._timeout, self._say, self._clock = api, patience, timeout, say, clock
+        self._news = threading.Event()
+        self._pause = pause or self._news.wait
         self._started = self._looked = clock()
         self._older = {_version(event) for event in self._read()} if recent else set()
         self._events: list[Manifest] = []
@@ -44,6 +50,15 @@ class Evidence:
         self._states: dict[str, tuple[tuple[object, ...], float]] = {}
         """What each object is seen as, and since when."""
         self._said: dict[str, tuple[str, bool]] = {}
+
+    def changed(self) -> None:
+        """There is news: `rest` ends."""
+        self._news.set()
+
+    def rest(self) -> None:
+        """Wait for news, and not for long: what no watch tells is to be looked at too."""
+        self._pause(LOOK / 4)
+        self._news.clear()
 
     def refresh(self, pods: list[Manifest]) -> None:
         """Look at what no watch tells, when it is time to."""
@@ -53,7 +68,7 @@ class Evidence:
     def complete(self, situation: Situation, seen: list[Manifest]) -> None:
         """Put into a situation what is known besides, of the objects that were `seen`, and of what is named like it."""
         now = self._clock()
-        situation.waited = now - self._started
+        situation.waited, situation.patience = now - self._started, self._patience
         situation.lasted = {item["metadata"]["name"]: self._lasted(item, now) for item in seen}
         situation.events, situation.logs = self._of(situation.name), self._logs
 

@@ -29,6 +29,7 @@ from trimtab.deploy.knative.client.kinds import (
 from trimtab.deploy.knative.commit import commit_of
 from trimtab.deploy.knative.consumers import consumers_of, wait_for
 from trimtab.deploy.knative.describe import OF_REVISION
+from trimtab.deploy.knative.evidence import Evidence
 from trimtab.deploy.knative.forward import shared
 from trimtab.deploy.knative.image import image_of
 from trimtab.deploy.knative.ingress import gate, load_balancer, through
@@ -115,9 +116,11 @@ class KnativeTarget(Target):
         service = live.get("Service")
         if service is not None and how.wait:
             patience = seconds(function.spec.timeouts.start)
-            service = Waiter(api, stages, patience=patience, timeout=how.timeout, say=how.say).wait(service)
+            evidence = Evidence(api, patience=patience, timeout=how.timeout, say=how.say)
+            service = Waiter(api, stages, evidence).wait(service)
             if consumers := consumers_of(wanted.objects):
-                wait_for(api, stages, consumers, patience=patience, timeout=how.timeout, say=how.say)
+                evidence = Evidence(api, patience=patience, timeout=how.timeout, say=how.say, recent=True)
+                wait_for(api, stages, consumers, evidence)
         if service is None or function.spec.kind == "job":
             return deployed_job(name, live["ConfigMap"], before, stages, wanted)
         return deployed(name, service, before, stages, wanted)

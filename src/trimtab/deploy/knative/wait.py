@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
 
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.kinds import POD, REVISION, SERVICE
 from trimtab.deploy.knative.describe import OF_REVISION, OF_SERVICE, is_ready
-from trimtab.deploy.knative.evidence import LOOK, Evidence
+from trimtab.deploy.knative.evidence import Evidence
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.manifests.names import SPEC_HASH
 from trimtab.deploy.knative.mirror import Mirror
@@ -20,26 +17,10 @@ from trimtab.deploy.stages import Stages
 
 
 class Waiter:
-    """Waits for one function. `say` gets what is wrong and may still pass.
+    """Waits for one function."""
 
-    `clock` and `pause`, which waits so long for news at most, are passed in where time is virtual.
-    """
-
-    def __init__(
-        self,
-        api: Api,
-        stages: Stages,
-        *,
-        patience: float,
-        timeout: float,
-        say: Callable[[str], None] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        pause: Callable[[float], object] | None = None,
-    ) -> None:
-        self._api, self._stages, self._patience = api, stages, patience
-        self._evidence = Evidence(api, timeout=timeout, say=say, clock=clock)
-        self._bell = threading.Event()
-        self._pause = pause or self._bell.wait
+    def __init__(self, api: Api, stages: Stages, evidence: Evidence) -> None:
+        self._api, self._stages, self._evidence = api, stages, evidence
 
     def wait(self, applied: Manifest) -> Manifest:
         """Block until the Service that was applied serves; give it. Errors: DeployFailed, NotFound when it is deleted."""
@@ -47,7 +28,7 @@ class Waiter:
         with ExitStack() as stack:
             labels = {OF_SERVICE: name}
             services, revisions, pods = (
-                stack.enter_context(Mirror(self._api, kind, self._bell.set, own, fields))
+                stack.enter_context(Mirror(self._api, kind, self._evidence.changed, own, fields))
                 for kind, own, fields in (
                     (SERVICE, None, f"metadata.name={name}"),
                     (REVISION, labels, ""),
@@ -64,17 +45,14 @@ class Waiter:
                     self._evidence.judge(situation)
                 else:
                     self._evidence.hurry(situation)
-                self._pause(LOOK / 4)
-                self._bell.clear()
+                self._evidence.rest()
 
     def _situation(self, service: Manifest, revisions: list[Manifest], pods: list[Manifest]) -> Situation:
         latest = (service.get("status") or {}).get("latestCreatedRevisionName")
         named = (each for each in revisions if each["metadata"]["name"] == latest)
         revision = next((each for each in named if _is_of(each, service)), None)
         own = [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(OF_REVISION) == latest]
-        situation = Situation(
-            service=service, revision=revision, pods=own if revision is not None else [], patience=self._patience
-        )
+        situation = Situation(service=service, revision=revision, pods=own if revision is not None else [])
         self._evidence.complete(situation, [service, *([revision] if revision is not None else []), *own])
         if revision is None:
             situation.events = []  # they are about the revisions before
