@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from tests.deploy.knative.fake.knative import Knative, consuming
 from tests.deploy.knative.fake.server import FakeCluster
 from tests.deploy.knative.fake.store import Key, Object
 from tests.deploy.knative.test_target import function
-from tests.deploy.knative.test_waiting import until
+from tests.deploy.knative.test_waiting import Virtual
 
 from trimtab.deploy.knative.consumers import consumers_of, wait_for
 from trimtab.deploy.knative.manifests import Rendering, render
@@ -61,65 +60,44 @@ def test_a_consumer_that_crashes_ends_it_with_its_last_words_and_the_function_se
     assert target.deploy(function(stream(", batch: 2"))).stages[-1].name == "consumers"
 
 
-class Virtual:
-    """Waits for the consumers of a function in virtual time, and remembers what was said when."""
+class Waited(Virtual):
+    """For the consumers of a function."""
 
-    def __init__(self, target: KnativeTarget, cluster: FakeCluster) -> None:
-        self.target, self.cluster, self.now = target, cluster, 0.0
-        self.said: list[tuple[float, str]] = []
-        self.at: dict[float, Callable[[], Any]] = {}
-
-    def pause(self, seconds: float) -> None:
-        until(lambda: self.cluster.watches >= 1)
-        self.now += seconds
-        due = [moment for moment in self.at if moment <= self.now]
-        for moment in due:
-            self.at.pop(moment)()
-        version = self.cluster.store.version
-        until(lambda: not due or min(self.cluster.told.values()) >= version)
+    watches = 1
 
     def run(self, more: str = "", *, keda: bool = False) -> tuple[float, str]:
         """Apply, and wait; give when it ended, and the stage's detail or the sentence."""
         rendering = Rendering(function=function(stream(more)), image=IMAGE, namespace="default", keda=keda)
-        stages, api = Stages(None), self.target.api
+        stages = Stages(None)
         consumers = consumers_of(render(rendering).objects)
         for each in consumers:
-            api.apply(each.item)
+            self.api.apply(each.item)
         try:
-            wait_for(
-                api,
-                stages,
-                consumers,
-                patience=60.0,
-                timeout=300.0,
-                say=lambda text: self.said.append((self.now, text)),
-                clock=lambda: self.now,
-                pause=self.pause,
-            )
+            wait_for(self.api, stages, consumers, self.evidence(recent=True))
         except DeployFailed as exc:
             return self.now, str(exc)
         return self.now, stages.done[-1].detail
 
 
 @pytest.fixture
-def virtual(target: KnativeTarget, cluster: FakeCluster) -> Virtual:
-    return Virtual(target, cluster)
+def waited(cluster: FakeCluster, kubeconfig: object) -> Waited:
+    return Waited(cluster, kubeconfig)
 
 
 def test_a_consumer_that_is_let_into_no_broker_is_spoken_of_soon_and_given_up_after_its_patience(
-    virtual: Virtual, knative: Knative, cluster: FakeCluster
+    waited: Waited, knative: Knative, cluster: FakeCluster
 ) -> None:
     knative.consuming = RUNNING
     cluster.logs["hello-s-pod-1-0"] = [("2026-01-01T00:00:00.000000001", "redis: connection refused")]
-    end, sentence = virtual.run()
-    at, said = virtual.said[0]
+    end, sentence = waited.run()
+    at, said = waited.said[0]
     assert at <= 10
     assert said.startswith("waiting: hello-s: it runs, but is not ready after 8 s; does the cluster reach the stream's")
     assert 60 <= end <= 62
     assert sentence.endswith("Its last lines:\n  redis: connection refused")
 
 
-def test_a_consumer_that_comes_late_is_waited_for(virtual: Virtual, knative: Knative, cluster: FakeCluster) -> None:
+def test_a_consumer_that_comes_late_is_waited_for(waited: Waited, knative: Knative, cluster: FakeCluster) -> None:
     def comes() -> None:
         key = Key("v1", "pods", "default", "hello-s-pod-1-0")
         with cluster.store.lock:
@@ -128,25 +106,25 @@ def test_a_consumer_that_comes_late_is_waited_for(virtual: Virtual, knative: Kna
             cluster.store.put(key, item)
 
     knative.consuming = WAITING
-    virtual.at = {40.0: comes}
-    end, detail = virtual.run()
+    waited.at = {40.0: comes}
+    end, detail = waited.run()
     assert (40 <= end <= 41, detail) == (True, "1 ready")
 
 
 def test_pods_of_an_older_template_neither_count_nor_are_blamed(
-    virtual: Virtual, knative: Knative, cluster: FakeCluster
+    waited: Waited, knative: Knative, cluster: FakeCluster
 ) -> None:
     knative.consuming = CRASHED
-    virtual.run(", batch: 7")
+    waited.run(", batch: 7")
     old = cluster.object("v1", "pods", "hello-s-pod-1-0")
     cluster.add("v1", "pods", "old", metadata={"labels": old["metadata"]["labels"]}, **_body(old))
     knative.consuming = consuming
-    assert virtual.run()[1] == "1 ready"
+    assert waited.run()[1] == "1 ready"
     knative.consuming = WAITING
     cluster.add(
         "v1", "pods", "old", metadata={"labels": old["metadata"]["labels"]}, **_body(old, consuming(cluster, ""))
     )
-    end, sentence = virtual.run(", batch: 3")
+    end, sentence = waited.run(", batch: 3")
     assert end >= 300
     assert sentence.startswith("hello-s is not ready after 300 s")
 
@@ -156,7 +134,7 @@ def _body(pod: Object, status: Object | None = None) -> Object:
 
 
 def test_a_quota_that_allows_no_pod_is_named_and_an_old_event_is_not_taken_for_it(
-    virtual: Virtual, knative: Knative, cluster: FakeCluster
+    waited: Waited, knative: Knative, cluster: FakeCluster
 ) -> None:
     def refused(name: str) -> None:
         about = {"kind": "ReplicaSet", "name": "hello-s-6f7"}
@@ -167,15 +145,15 @@ def test_a_quota_that_allows_no_pod_is_named_and_an_old_event_is_not_taken_for_i
 
     knative.consuming = WAITING
     refused("before")
-    virtual.at = {20.0: lambda: refused("now")}
-    end, sentence = virtual.run()
+    waited.at = {20.0: lambda: refused("now")}
+    end, sentence = waited.run()
     assert 20 <= end <= 22
     assert sentence.startswith("hello-s: the namespace's quota does not allow the pod: exceeded quota: small")
 
 
-def test_consumers_that_keda_makes_when_messages_wait_are_not_waited_for(virtual: Virtual, knative: Knative) -> None:
+def test_consumers_that_keda_makes_when_messages_wait_are_not_waited_for(waited: Waited, knative: Knative) -> None:
     knative.consuming = WAITING
-    assert virtual.run(", consumers: {min: 0, max: 4}", keda=True) == (0.0, "none until messages wait")
+    assert waited.run(", consumers: {min: 0, max: 4}", keda=True) == (0.0, "none until messages wait")
 
 
 def test_an_empty_variable_is_left_out_by_the_api_and_a_pod_without_its_sink_is_not_blamed() -> None:
@@ -189,3 +167,28 @@ def test_an_empty_variable_is_left_out_by_the_api_and_a_pod_without_its_sink_is_
 
     assert consumers.has(pod({"name": "K_SINK", "value": "http://hello"}))
     assert not consumers.has(pod())
+
+
+def test_an_event_that_passes_ends_nothing(waited: Waited, knative: Knative, cluster: FakeCluster) -> None:
+    """Knative's controllers write the first when an object changed under their hands, at ordinary starts."""
+
+    def passing() -> None:
+        about = {"kind": "Revision", "name": "hello-s-x"}
+        for number, (reason, text) in enumerate(
+            [
+                ("InternalError", 'failed to update deployment "hello-s-deployment": the object has been modified'),
+                ("FailedCreate", 'pods "hello-s-x" is forbidden: serviceaccount "default" not found'),
+            ]
+        ):
+            cluster.add("v1", "events", f"e{number}", involvedObject=about, reason=reason, message=text)
+
+    def comes() -> None:
+        key = Key("v1", "pods", "default", "hello-s-pod-1-0")
+        cluster.store.put(key, {**cluster.store.get(key), "status": consuming(cluster, key.name)})
+
+    knative.consuming = WAITING
+    waited.at = {5.0: passing, 20.0: comes}
+    assert waited.run()[1] == "1 ready"
+    assert [text for _, text in waited.said] == [
+        'waiting: hello-s: the cluster refuses the pod: pods "hello-s-x" is forbidden: serviceaccount "default" not found; change what it names'
+    ]

@@ -154,9 +154,10 @@ def _ending(situation: Situation, ended: dict[str, Any], said: str, *, final: bo
 
 def _quota_or_webhook(situation: Situation) -> Diagnosis | None:
     resources = condition(situation.revision, "ResourcesAvailable")
-    said = [resources.get("message", "")] if resources.get("reason") == "FailedCreate" else []
-    said += [e.get("message", "") for e in situation.events if e.get("reason") in {"FailedCreate", "InternalError"}]
-    for message in said:
+    held = [resources.get("message", "")] if resources.get("reason") == "FailedCreate" else []
+    events = [(each.get("reason"), each.get("message", "")) for each in situation.events]
+    # Of what Knative calls an InternalError most passes: it tries again when an object changed under its hands.
+    for message in [*held, *(said for reason, said in events if reason in {"FailedCreate", "InternalError"})]:
         if "exceeded quota" in message:
             shown = message[message.index("exceeded quota") :]
             do = "ask for less (spec.resources, spec.scale), free some, or have the quota raised"
@@ -166,10 +167,11 @@ def _quota_or_webhook(situation: Situation) -> Diagnosis | None:
         if match := _ADMISSION.search(message):
             text = f"{situation.name}: webhook {match['name']} refuses the pod: {match['why'].strip()}; change what it names"
             return Diagnosis(reason="webhook", text=text)
-    if said and said[0]:
-        return Diagnosis(
-            reason="webhook", text=f"{situation.name}: the cluster refuses the pod: {said[0]}; change what it names"
-        )
+    refused = held or [said for reason, said in events if reason == "FailedCreate" and "is forbidden" in said]
+    if refused and refused[0]:
+        text = f"{situation.name}: the cluster refuses the pod: {refused[0]}; change what it names"
+        # A service account may be on its way, as in a namespace that was just made.
+        return Diagnosis(reason="webhook", text=text, final=bool(held) or "not found" not in refused[0])
     return None
 
 
