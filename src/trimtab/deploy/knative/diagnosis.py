@@ -27,6 +27,8 @@ _PLATFORM = re.compile(
 )
 _DENIED = re.compile(r"unauthorized|denied|forbidden|authentication required|\b40[13]\b", re.IGNORECASE)
 _MISSING = re.compile(r"not found|manifest unknown|name unknown|\b404\b|does not exist", re.IGNORECASE)
+_BUSY = re.compile(r"timed out|deadline exceeded|is reserved for|connection refused|unavailable", re.IGNORECASE)
+"""What a node says when it or the API has too much to do: it tries again."""
 _ADMISSION = re.compile(r'admission webhook "(?P<name>[^"]+)" denied the request: (?P<why>.*)', re.DOTALL)
 
 
@@ -110,6 +112,11 @@ def _config(situation: Situation) -> Diagnosis | None:
             said = waiting.get("message", waiting["reason"])
             if _PLATFORM.search(said):
                 return _wrong_platform(situation, situation.image)
+            if _BUSY.search(said):
+                text = (
+                    f"{situation.name}: the node cannot make the container yet: {said}; look at the node if it stays so"
+                )
+                return Diagnosis(reason="node-busy", text=text, final=situation.since(pod) >= situation.patience)
             text = f"{situation.name}: the container cannot be made: {said}; create what is missing, or correct spec.env and spec.volumes"
             return Diagnosis(reason="config-missing", text=text)
         for message in situation.said(pod["metadata"]["name"], "FailedMount"):

@@ -15,6 +15,7 @@ Reason = Literal[
     "image-platform",
     "registry-unreachable",
     "config-missing",
+    "node-busy",
     "out-of-memory",
     "exits",
     "crash",
