@@ -34,7 +34,7 @@ def container(rendering: Rendering, *, environ: dict[str, str] | None = None) ->
     found: dict[str, Any] = {
         "name": MAIN,
         "image": rendering.image,
-        "env": _merged([*_plain(variables), *map(_variable, spec.env), *_plain(rendering.environ), *bound(rendering)]),
+        "env": _merged([*literal(variables), *map(_variable, spec.env), *_plain(rendering.environ), *bound(rendering)]),
         "securityContext": RESTRICTED,
     }
     if resources := _resources(spec):
@@ -109,6 +109,11 @@ def runtime(spec: FunctionSpec) -> dict[str, str]:
         if part:
             found[f"TRIMTAB_{variable}"] = msgspec.json.encode(plain(part, defaults=False)).decode()
     return found
+
+
+def literal(variables: dict[str, str]) -> list[dict[str, Any]]:
+    """Give variables whose values a container sees as they are: Kubernetes puts others in for `$(NAME)`, but not for `$$(NAME)`."""
+    return _plain({name: value.replace("$", "$$") for name, value in variables.items()})
 
 
 def _plain(variables: dict[str, str]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
-from trimtab.deploy.knative.manifests.container import container, pod
+from trimtab.deploy.knative.manifests.container import container, literal, pod
 from trimtab.deploy.knative.manifests.events import reference
 from trimtab.deploy.knative.manifests.names import child, labels, made
 from trimtab.errors import SpecError
@@ -123,7 +123,7 @@ def _post(rendering: Rendering, trigger: CronTrigger) -> dict[str, Any]:
         "image": whole["image"],
         "command": ["python3", "-m", "trimtab.triggers.cron.post"],
         "env": [
-            *({"name": name, "value": value} for name, value in tick.items()),
+            *literal(tick),
             {"name": "TRIMTAB_TICK_JOB", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['job-name']"}}},
         ],
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},

@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
+from trimtab.deploy.knative.manifests.container import literal
 from trimtab.deploy.knative.manifests.job import job_spec
 from trimtab.deploy.knative.manifests.names import FUNCTION, child, labelled, labels
 from trimtab.deploy.knative.manifests.service import service
@@ -43,12 +44,11 @@ def starter(rendering: Rendering) -> list[Manifest]:
 def _service(rendering: Rendering, name: str) -> Manifest:
     """Give a function like any other; its labels say that it belongs to the job."""
     own = rendering.function
-    # Kubernetes would put its variables in where the job names its own: each $ stands for itself when it is doubled.
-    text = msgspec.json.encode(_job(rendering)).decode().replace("$", "$$")
+    (given,) = literal({"TRIMTAB_JOB": msgspec.json.encode(_job(rendering)).decode()})
     spec = FunctionSpec(
         handler=_HANDLER,
         visibility="cluster-local",
-        env=[EnvVar(name="TRIMTAB_JOB", value=text)],
+        env=[EnvVar(**given)],
         scheduling=Scheduling(service_account=name, image_pull_secrets=own.spec.scheduling.image_pull_secrets),
     )
     function = replace(own, metadata=replace(own.metadata, name=name), spec=spec)
