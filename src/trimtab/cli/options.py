@@ -137,7 +137,9 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.option("--no-wait", is_flag=True, help="On a cluster: return when the objects are there."),
             click.option(
-                "--wait-timeout", metavar="DURATION", help="On a cluster: wait at most so long (default: 5m)."
+                "--wait-timeout",
+                metavar="DURATION",
+                help="On a cluster: wait at most so long (default: 5m + timeouts.start + rolloutDuration).",
             ),
             click.option("--force-conflicts", is_flag=True, help="On a cluster: take over fields that others own."),
             click.option("--hold", is_flag=True, help="On a cluster: leave the traffic where it is, for a canary."),

@@ -119,6 +119,26 @@ def test_a_run_fits_the_published_schema() -> None:
     assert values["TRIMTAB_RUN"] == "abc123"
 
 
+def test_what_is_in_parameters_is_no_variable_of_kubernetes() -> None:
+    """It puts in others for `$(NAME)`, and makes one `$` of two."""
+    rendering = Rendering(function=function("job"), image=IMAGE, namespace="shop")
+    (container,) = job(rendering, "abc123", {"text": "$(HOME) $$1 $2"})["spec"]["template"]["spec"]["containers"]
+    (value,) = [each["value"] for each in container["env"] if each["name"] == "TRIMTAB_PARAMETERS"]
+    assert "$(" not in value.replace("$$", "")
+    assert json.loads(value.replace("$$", "$"))["text"] == "$(HOME) $$1 $2"
+
+
+@pytest.mark.parametrize(("start", "deadline"), [("60s", None), ("8m", None), ("481s", "601s"), ("20m", "1320s")])
+def test_a_start_that_takes_longer_than_knative_waits_is_waited_for(start: str, deadline: str | None) -> None:
+    wanted = loads(
+        "apiVersion: trimtab.dev/v1\nkind: Function\nmetadata: {name: a}\n"
+        f"spec: {{handler: a, timeouts: {{start: {start}}}}}"
+    )
+    (service,) = render(Rendering(function=wanted, image=IMAGE, namespace="shop")).objects
+    annotations = service["spec"]["template"]["metadata"]["annotations"]
+    assert annotations.get("serving.knative.dev/progress-deadline") == deadline
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_every_container_meets_the_restricted_pod_security_standard(case: str) -> None:
     name, more = CASES[case]

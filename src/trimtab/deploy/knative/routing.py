@@ -36,7 +36,11 @@ def _followed(api: Api, name: str, changed: Manifest, sleep: Callable[[float], N
     deadline = time.monotonic() + _ROUTE
     while time.monotonic() < deadline:
         service = api.get(SERVICE, name)
-        if is_current(service, changed) and condition(service, "RoutesReady").get("status") == "True":
+        routes = condition(service, "RoutesReady")
+        # A new revision may be on its way to its share yet (rolloutDuration): the ingress has followed then.
+        if is_current(service, changed) and (
+            routes.get("status") == "True" or routes.get("reason") == "RolloutInProgress"
+        ):
             return
         sleep(0.2)
     raise Conflict(

@@ -51,8 +51,8 @@ from trimtab.spec import Function, Model, TrafficTarget
 from trimtab.spec import check as check_spec
 from trimtab.spec.quantity import seconds
 
-WAIT = 300.0
-"""Seconds that a deployment waits, unless told: an image of some GB on a slow line; what cannot succeed ends sooner."""
+_PULL = 300.0
+"""Seconds that a deployment waits for an image of some GB on a slow line; what cannot succeed ends sooner."""
 
 
 class Options(Struct, kw_only=True):
@@ -60,8 +60,8 @@ class Options(Struct, kw_only=True):
 
     wait: bool = True
     """Whether `deploy` returns when the function serves, or when its objects are there."""
-    timeout: float = WAIT
-    """Seconds that it waits at most."""
+    timeout: float | None = None
+    """Seconds that it waits at most. None: five minutes for the image, and what the description says of start and rollout."""
     force_conflicts: bool = False
     """Whether fields that other managers own are taken over."""
     hold: bool = False
@@ -115,11 +115,12 @@ class KnativeTarget(Target):
         stages.finish("apply", f"{len(wanted.objects)} objects" + (f", {len(stale)} pruned" if stale else ""))
         service = live.get("Service")
         if service is not None and how.wait:
-            patience = seconds(function.spec.timeouts.start)
-            evidence = Evidence(api, patience=patience, timeout=how.timeout, say=how.say)
+            start, rollout = seconds(function.spec.timeouts.start), seconds(function.spec.rollout_duration)
+            timeout = _PULL + start + rollout if how.timeout is None else how.timeout
+            evidence = Evidence(api, patience=start, timeout=timeout, say=how.say)
             service = Waiter(api, stages, evidence).wait(service)
             if consumers := consumers_of(wanted.objects):
-                evidence = Evidence(api, patience=patience, timeout=how.timeout, say=how.say, recent=True)
+                evidence = Evidence(api, patience=start, timeout=timeout, say=how.say, recent=True)
                 wait_for(api, stages, consumers, evidence)
         if service is None or function.spec.kind == "job":
             return deployed_job(name, live["ConfigMap"], before, stages, wanted)

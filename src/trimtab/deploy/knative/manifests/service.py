@@ -15,6 +15,11 @@ from trimtab.spec.quantity import seconds
 SERVING = "serving.knative.dev/v1"
 _VISIBILITY = "networking.knative.dev/visibility"
 _ROLLOUT = "serving.knative.dev/rollout-duration"
+_DEADLINE = "serving.knative.dev/progress-deadline"
+_DEADLINE_LEAST = 600
+"""Seconds: Knative's own default."""
+_DEADLINE_MORE = 120
+"""Seconds for what comes before the start: a node, the image."""
 PORT = 8080
 
 
@@ -43,7 +48,7 @@ def _template(rendering: Rendering) -> dict[str, Any]:
     return {
         "metadata": {
             "labels": labels(rendering),
-            "annotations": {**provenance(rendering), **autoscaling(spec.scale)},
+            "annotations": {**provenance(rendering), **autoscaling(spec.scale), **_deadline(spec)},
         },
         "spec": {
             "containerConcurrency": spec.scale.concurrency,
@@ -52,6 +57,12 @@ def _template(rendering: Rendering) -> dict[str, Any]:
             **pod(rendering),
         },
     }
+
+
+def _deadline(spec: FunctionSpec) -> dict[str, str]:
+    """Seconds, as a duration, after which Knative gives up a revision that is not ready; where the start may take longer."""
+    wanted = math.ceil(seconds(spec.timeouts.start)) + _DEADLINE_MORE
+    return {_DEADLINE: f"{wanted}s"} if wanted > _DEADLINE_LEAST else {}
 
 
 def _times(spec: FunctionSpec) -> dict[str, int]:
