@@ -29,14 +29,14 @@ def test_a_consumer_puts_into_the_function_and_not_into_its_sink() -> None:
     )
     found = render(Rendering(function=wanted, image=IMAGE, namespace="shop")).objects
     (consumer,) = [item for item in found if item["kind"] == "ContainerSource"]
-    assert consumer["spec"]["template"]["spec"]["containers"][0]["env"] == []
+    assert consumer["spec"]["template"]["spec"]["containers"][0]["env"][1:] == []
 
 
 def test_a_streams_password_stays_a_name_that_the_consumer_reads() -> None:
     (consumer,) = [item for item in rendered("streamed").objects if item["kind"] == "ContainerSource"]
     container = consumer["spec"]["template"]["spec"]["containers"][0]
     assert container["args"][0] == "redis://:$$(PASSWORD)@redis:6379/0?stream=orders"
-    assert container["env"][0]["valueFrom"] == {"secretKeyRef": {"name": "redis", "key": "password"}}
+    assert container["env"][1]["valueFrom"] == {"secretKeyRef": {"name": "redis", "key": "password"}}
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_consumers_are_scaled_where_their_number_may_vary_and_there_is_keda(
         return
     deployment, login, scaled = (made[kind]["spec"] for kind in kinds)
     assert "replicas" not in deployment  # they are KEDA's
-    assert deployment["template"]["spec"]["containers"][0]["env"][1:] == [{"name": "KEDA_PASSWORD", "value": "$(P)"}]
+    assert deployment["template"]["spec"]["containers"][0]["env"][2:] == [{"name": "KEDA_PASSWORD", "value": "$(P)"}]
     assert login["env"] == [{"parameter": "password", "name": "KEDA_PASSWORD", "containerName": "consume"}]
     assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (0, 4)
     assert scaled["scaleTargetRef"] == {"name": made["Deployment"]["metadata"]["name"]}

@@ -156,17 +156,19 @@ def test_consumers_that_keda_makes_when_messages_wait_are_not_waited_for(waited:
     assert waited.run(", consumers: {min: 0, max: 4}", keda=True) == (0.0, "none until messages wait")
 
 
-def test_an_empty_variable_is_left_out_by_the_api_and_a_pod_without_its_sink_is_not_blamed() -> None:
-    wanted = function(f"env: [{{name: E, value: ''}}], {stream()}")
-    (consumers,) = consumers_of(render(Rendering(function=wanted, image=IMAGE, namespace="default")).objects)
-    template = consumers.item["spec"]["template"]
-    (container,) = template["spec"]["containers"]
+def test_an_option_that_is_taken_away_reaches_the_pods(waited: Waited, cluster: FakeCluster) -> None:
+    def args() -> list[str]:
+        (pod,) = [
+            each
+            for each in cluster.store.all("v1", "pods", "default")
+            if each["metadata"]["name"].startswith("hello-s")
+        ]
+        return list(pod["spec"]["containers"][0]["args"])
 
-    def pod(*env: Object) -> Object:
-        return {"metadata": template["metadata"], "spec": {"containers": [{**container, "env": [{"name": "E"}, *env]}]}}
-
-    assert consumers.has(pod({"name": "K_SINK", "value": "http://hello"}))
-    assert not consumers.has(pod())
+    assert waited.run(", lease: 2m")[1] == "1 ready"
+    assert "--lease" in args()
+    assert waited.run()[1] == "1 ready"
+    assert "--lease" not in args()
 
 
 def test_an_event_that_passes_ends_nothing(waited: Waited, knative: Knative, cluster: FakeCluster) -> None:

@@ -37,7 +37,7 @@ def consume(
 ) -> None:
     """Call a function with a stream's messages, without a daemon, until Ctrl-C or SIGTERM.
 
-    This is what an image runs on Knative, in a ContainerSource (which sets K_SINK) or a Deployment. $(NAME) in the URL is
+    This is what an image runs on Knative, in a ContainerSource or a Deployment. $(NAME) in the URL is
     the environment's variable. At most --concurrency calls at a time (default: 10). What cannot be delivered goes to a
     stream of the same broker, <stream>-dead unless --dead-letter says otherwise; --redrive puts it back.
 

@@ -11,7 +11,8 @@ from trimtab.deploy.knative.client.kinds import CONTAINER_SOURCE, DEPLOYMENT, PO
 from trimtab.deploy.knative.describe import is_ready
 from trimtab.deploy.knative.evidence import Evidence
 from trimtab.deploy.knative.manifests.abc import Manifest
-from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY, TRIGGER
+from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY
+from trimtab.deploy.knative.manifests.streams import TEMPLATE
 from trimtab.deploy.knative.mirror import Mirror
 from trimtab.deploy.knative.situation import Situation
 from trimtab.deploy.stages import Stages
@@ -25,21 +26,18 @@ class Consumers(Struct, frozen=True, kw_only=True):
 
     def has(self, pod: Manifest) -> bool:
         """Tell whether a pod is one of them, and not of an older template, and not on its way out."""
-        metadata = pod["metadata"]
-        ours = self.item["metadata"]["labels"][TRIGGER] == (metadata.get("labels") or {}).get(TRIGGER)
-        return ours and "deletionTimestamp" not in metadata and self._made_of_it(pod)
+        return "deletionTimestamp" not in pod["metadata"] and _template(pod.get("spec") or {}) == self.template
 
-    def _made_of_it(self, pod: Manifest) -> bool:
-        """Compare what makes one template another one; the cluster adds variables and defaults of its own."""
-        wanted: dict[str, Any] = self.item["spec"]["template"]["spec"]["containers"][0]
-        containers = (pod.get("spec") or {}).get("containers") or []
-        found: dict[str, Any] = next((each for each in containers if each["name"] == wanted["name"]), {})
-        values = {each["name"]: each.get("value") for each in found.get("env") or []}
-        same = all(found.get(field) == wanted.get(field) for field in ("image", "args"))
-        # A ContainerSource's first pod may be there before its SinkBinding is: without the address it ends, and is replaced.
-        bound = self.item["kind"] != CONTAINER_SOURCE.name or bool(values.get("K_SINK"))
-        # The API leaves empty values out.
-        return same and bound and all((values.get(e["name"]) or "") == (e.get("value") or "") for e in wanted["env"])
+    @property
+    def template(self) -> str:
+        """The digest of what its pods are made of."""
+        return _template(self.item["spec"]["template"]["spec"])
+
+
+def _template(spec: dict[str, Any]) -> str:
+    """Find the digest in what a pod is made of; empty where none is: another's pod."""
+    variables = [each for container in spec.get("containers") or [] for each in container.get("env") or []]
+    return next((str(each.get("value")) for each in variables if each["name"] == TEMPLATE), "")
 
 
 def consumers_of(objects: list[Manifest]) -> list[Consumers]:

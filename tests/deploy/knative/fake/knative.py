@@ -50,11 +50,18 @@ class Knative:
             route(cluster, name, item["metadata"]["namespace"])
 
     def _consumers(self, cluster: FakeCluster, change: str, item: Object) -> None:
-        """Replace the pods of what consumes a stream."""
+        """Replace the pods of what consumes a stream. A ContainerSource's stay when they have all that is asked for."""
         metadata, template = item["metadata"], item["spec"]["template"]
-        for each in cluster.store.all("v1", "pods", metadata["namespace"]):
-            if each["metadata"]["name"].startswith(f"{metadata['name']}-pod-"):
-                cluster.store.delete(Key("v1", "pods", metadata["namespace"], each["metadata"]["name"]))
+        before = [
+            each
+            for each in cluster.store.all("v1", "pods", metadata["namespace"])
+            if each["metadata"]["name"].startswith(f"{metadata['name']}-pod-")
+        ]
+        has_it = before and all(_derives(template["spec"], each["spec"]) for each in before)
+        if change != "DELETED" and item["kind"] == "ContainerSource" and has_it:
+            return
+        for each in before:
+            cluster.store.delete(Key("v1", "pods", metadata["namespace"], each["metadata"]["name"]))
         for number in range(0 if change == "DELETED" else item["spec"].get("replicas", 1)):
             name = f"{metadata['name']}-pod-{metadata['generation']}-{number}"
             spec = copy.deepcopy(template["spec"])
@@ -82,6 +89,17 @@ class Knative:
         )
         update(cluster, "services", name, namespace, latestCreatedRevisionName=revision, observedGeneration=generation)
         self.outcome(cluster, item, revision)
+
+
+def _derives(wanted: Any, found: Any) -> bool:
+    """Compare as the ContainerSource's controller does: what is not wanted may be there, also at the end of a list."""
+    if not wanted:
+        return True
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(_derives(value, found.get(key)) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        return len(wanted) <= len(found or []) and all(map(_derives, wanted, found))
+    return bool(wanted == found)
 
 
 def revisions(cluster: FakeCluster, name: str, namespace: str) -> list[Object]:

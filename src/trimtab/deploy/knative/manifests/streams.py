@@ -1,14 +1,18 @@
 """A function called by a stream's messages: our own consumer, `trimtab consume`, in the function's image.
 
-One process is a ContainerSource, which gives it the function's address (K_SINK). Several are a Deployment, because a
-ContainerSource has one. Where the cluster has KEDA, it scales the Deployment by the stream's lag.
+One process is a ContainerSource, several are a Deployment, because a ContainerSource has one. Where the cluster has KEDA, it
+scales the Deployment by the stream's lag. Either is told the function's address: a ContainerSource's first pod may start
+before it is bound to its sink.
 """
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
 
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
 from trimtab.deploy.knative.manifests.container import BOUND, container, pod
@@ -22,6 +26,12 @@ from trimtab.triggers.streams import keda
 from trimtab.triggers.streams.plan import Plan, plan
 
 KEDA = "keda.sh/v1alpha1"
+TEMPLATE = "TRIMTAB_TEMPLATE"
+"""The first variable of a consumer: the digest of all that its pods are made of.
+
+A ContainerSource's controller takes a pod that has more than is asked for as it is, so that without this an option, a variable
+or a volume that is taken away would stay (equality.Semantic.DeepDerivative, knative.dev/eventing/pkg/reconciler/containersource).
+"""
 _CONTAINER = "consume"
 _PORT = 9090
 """Where the consumer serves /metrics, /lag, /healthz and /readyz."""
@@ -38,7 +48,7 @@ def stream(rendering: Rendering, trigger: StreamTrigger, path: str) -> list[Mani
         return _scaled(rendering, trigger)
     if trigger.consumers.max > 1:
         return [_deployment(rendering, trigger, {"replicas": trigger.consumers.max})]
-    spec = {"template": _template(rendering, trigger, address=""), "sink": {"ref": reference(rendering)}}
+    spec = {"template": _template(rendering, trigger), "sink": {"ref": reference(rendering)}}
     name = child(rendering.name, trigger.name)
     return [made(rendering, "sources.knative.dev/v1", "ContainerSource", name, spec, trigger=trigger.name)]
 
@@ -77,16 +87,13 @@ def _scaled(rendering: Rendering, trigger: StreamTrigger) -> list[Manifest]:
 def _deployment(
     rendering: Rendering, trigger: StreamTrigger, replicas: dict[str, int], environ: dict[str, str] | None = None
 ) -> Manifest:
-    address = f"http://{rendering.name}.{rendering.namespace}.svc.cluster.local"
-    template = _template(rendering, trigger, address=address, environ=environ)
+    template = _template(rendering, trigger, environ=environ)
     selector = {key: template["metadata"]["labels"][key] for key in ("trimtab.dev/function", TRIGGER)}
     spec = {**replicas, "selector": {"matchLabels": selector}, "template": template}
     return made(rendering, "apps/v1", "Deployment", child(rendering.name, trigger.name), spec, trigger=trigger.name)
 
 
-def _template(
-    rendering: Rendering, trigger: StreamTrigger, *, address: str, environ: dict[str, str] | None = None
-) -> dict[str, Any]:
+def _template(rendering: Rendering, trigger: StreamTrigger, *, environ: dict[str, str] | None = None) -> dict[str, Any]:
     whole, beside = container(rendering), pod(rendering)
     files = _files(trigger)
     mounts = [
@@ -97,7 +104,7 @@ def _template(
         "name": _CONTAINER,
         "image": whole["image"],
         "command": ["python3", "-m", "trimtab", "consume"],
-        "args": _arguments(rendering, trigger, address),
+        "args": _arguments(rendering, trigger),
         "env": [*own, *({"name": name, "value": value} for name, value in (environ or {}).items())],
         "ports": [{"name": "metrics", "containerPort": _PORT}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": _PORT}},
@@ -107,6 +114,8 @@ def _template(
     volumes = [each for each in beside.pop("volumes", []) if each["name"] in {mount["name"] for mount in mounts}]
     if mounts:
         consumer["volumeMounts"], beside["volumes"] = mounts, volumes
+    digest = hashlib.sha256(msgspec.json.encode([consumer, beside], order="deterministic")).hexdigest()[:16]
+    consumer["env"].insert(0, {"name": TEMPLATE, "value": digest})
     return {
         "metadata": {"labels": labels(rendering, trigger.name)},
         "spec": {"containers": [consumer], **beside},
@@ -121,7 +130,7 @@ def _files(trigger: StreamTrigger) -> list[PurePosixPath]:
     ]
 
 
-def _arguments(rendering: Rendering, trigger: StreamTrigger, address: str) -> list[str]:
+def _arguments(rendering: Rendering, trigger: StreamTrigger) -> list[str]:
     """Write the command line. `$$(NAME)` stays `$(NAME)`: Kubernetes would put the secret where everybody sees it."""
     spec, retry, plain = rendering.function.spec, trigger.retry, StreamTrigger(name="x", url="")
     given: list[tuple[str, Any, Any]] = [
@@ -137,5 +146,5 @@ def _arguments(rendering: Rendering, trigger: StreamTrigger, address: str) -> li
     ]
     timeout = f"{seconds(retry.timeout if retry.timeout is not None else spec.timeouts.request):g}s"
     words = [trigger.url.replace("$(", "$$("), "--name", f"{rendering.name}/{trigger.name}", "--timeout", timeout]
-    words += ["--port", str(_PORT), *(["--to", address] if address else [])]
+    words += ["--port", str(_PORT), "--to", f"http://{rendering.name}.{rendering.namespace}.svc.cluster.local"]
     return [*words, *(word for flag, value, usual in given if value != usual for word in (flag, str(value)))]
