@@ -20,7 +20,7 @@ from trimtab.deploy.knative.manifests import Rendering
 from trimtab.deploy.knative.place import applied, desired
 from trimtab.deploy.knative.wait import Waiter
 from trimtab.deploy.stages import Stages
-from trimtab.errors import DeployFailed
+from trimtab.errors import DeployFailed, NotFound
 
 IMAGE = "registry.example.com/shop/hello@sha256:" + "ab" * 32
 LONGEST = 10.0
@@ -208,3 +208,22 @@ def test_a_shorter_timeout_says_both_too(waited: Waited, knative: Knative) -> No
     assert end == 20
     assert f"no node takes the pod: {MESSAGE.rstrip('.')}" in sentence
     assert "It is not ready after 20 s; deploy again to go on waiting (--wait-timeout)" in sentence
+
+
+def test_a_function_that_is_deleted_while_it_is_waited_for_ends_the_wait(
+    waited: Waited, knative: Knative, cluster: FakeCluster
+) -> None:
+    key = Key("serving.knative.dev/v1", "services", "default", "hello")
+    knative.outcome = unplaced
+    waited.at = {20.0: lambda: cluster.store.delete(key)}
+    with pytest.raises(NotFound, match="'hello' was deleted while it was waited for; deploy it again"):
+        waited.run()
+    assert 20 <= waited.now <= 21
+
+
+def test_what_the_service_says_of_the_revision_before_is_not_taken_for_the_new_ones(
+    waited: Waited, knative: Knative
+) -> None:
+    assert waited.run()[1] == ""
+    knative.outcome = lambda cluster, _, revision: starting(cluster, revision, {"running": {}})
+    assert "it runs, but is not ready after 60 s" in waited.run("env: [{name: A, value: b}]")[1]

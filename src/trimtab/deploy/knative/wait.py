@@ -14,6 +14,7 @@ from trimtab.deploy.knative.mirror import Mirror
 from trimtab.deploy.knative.place import FORCED
 from trimtab.deploy.knative.situation import Situation, condition
 from trimtab.deploy.stages import Stages
+from trimtab.errors import NotFound
 
 
 class Waiter:
@@ -35,8 +36,13 @@ class Waiter:
                     (POD, labels, ""),
                 )
             )
+            known = False
             while True:
-                service = next(iter(services.items()), applied)
+                found = services.items()
+                if known and not found:
+                    raise NotFound(f"{name!r} was deleted while it was waited for; deploy it again")
+                known = bool(found)
+                service = found[0] if found else applied
                 self._evidence.refresh(pods.items())
                 situation = self._situation(service, revisions.items(), pods.items())
                 if self._served(applied, situation):
@@ -66,7 +72,9 @@ class Waiter:
         done = {stage.name for stage in self._stages.done}
         if "revision" not in done:
             self._stages.finish("revision", situation.name)
-        if condition(situation.revision, "Ready").get("status") == "True" and "pods" not in done:
+        if condition(situation.revision, "Ready").get("status") != "True":
+            return False  # the Service's own word may be about the revision before
+        if "pods" not in done:
             count = sum(map(is_ready, situation.pods))
             self._stages.finish("pods", f"{count} ready" if count else "")  # their watch may lag
         if condition(service, "Ready").get("status") == "True":
