@@ -63,6 +63,11 @@ def _in_cluster() -> bool:
 
 
 def _opened(client: Any, configuration: Any, namespace: str, context: str) -> Connection:
+    if not configuration.verify_ssl:
+        # `insecure-skip-tls-verify` is the kubeconfig's own word: no warning for each request.
+        import urllib3
+
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     return Connection(
         client=client.ApiClient(configuration), host=configuration.host, namespace=namespace, context=context
     )
