@@ -96,9 +96,11 @@ class Store:
                     conflicts += [(path, other) for other in sorted(others)]
             if conflicts and not force:
                 raise _conflict(conflicts)
-            for path in [path for path, who in owners.items() if who == {us} and path not in wanted]:
-                drop(after, path)
-                del owners[path]
+            for path in [path for path, who in owners.items() if us in who and path not in wanted]:
+                owners[path].discard(us)  # what others own besides stays
+                if not owners[path]:
+                    drop(after, path)
+                    del owners[path]
             for path, value in wanted.items():
                 others = {other for path_, other in conflicts if path_ == path}
                 owners[path] = (owners.get(path, set()) - others) | {us}
@@ -207,9 +209,13 @@ def place(item: Object, path: Path, value: Any) -> None:
 
 
 def drop(item: Object, path: Path) -> None:
-    for name in path[:-1]:
-        item = item.get(name) or {}
-    item.pop(path[-1], None)
+    """Take a field away, and what is empty then."""
+    *above, last = path
+    inner = value_at(item, tuple(above))
+    if isinstance(inner, dict):
+        inner.pop(last, None)
+        if not inner and len(above) > 1:
+            drop(item, tuple(above))
 
 
 def _conflict(conflicts: list[tuple[Path, tuple[str, str]]]) -> Refusal:
