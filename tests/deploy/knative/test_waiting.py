@@ -213,9 +213,11 @@ def test_a_shorter_timeout_says_both_too(waited: Waited, knative: Knative) -> No
 def test_a_function_that_is_deleted_while_it_is_waited_for_ends_the_wait(
     waited: Waited, knative: Knative, cluster: FakeCluster
 ) -> None:
-    key = Key("serving.knative.dev/v1", "services", "default", "hello")
+    def goes() -> None:
+        cluster.store.delete(Key("serving.knative.dev/v1", "services", "default", "hello"))
+
     knative.outcome = unplaced
-    waited.at = {20.0: lambda: cluster.store.delete(key)}
+    waited.at = {20.0: goes}
     with pytest.raises(NotFound, match="'hello' was deleted while it was waited for; deploy it again"):
         waited.run()
     assert 20 <= waited.now <= 21

@@ -1,0 +1,125 @@
+"""What stands in for Knative where there is a real API server: its kinds, and a controller that makes revisions of Services."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import Any
+
+from tests.deploy.knative.real.server import ApiServer, Object
+
+SERVING = "/apis/serving.knative.dev/v1"
+KINDS = {
+    "serving.knative.dev/v1": {"Service": "services", "Revision": "revisions"},
+    "eventing.knative.dev/v1": {"Broker": "brokers", "Trigger": "triggers"},
+    "sources.knative.dev/v1": {
+        "PingSource": "pingsources",
+        "SinkBinding": "sinkbindings",
+        "ContainerSource": "containersources",
+    },
+    "sinks.knative.dev/v1alpha1": {"JobSink": "jobsinks"},
+    "keda.sh/v1alpha1": {"ScaledObject": "scaledobjects", "TriggerAuthentication": "triggerauthentications"},
+}
+FEATURES = ("nodeselector", "affinity", "tolerations", "priorityclassname")
+VOLUMES = ("persistent-volume-claim", "persistent-volume-write")
+
+
+def install(server: ApiServer) -> None:
+    """Make the kinds, and what tells of Knative's version and features."""
+    for api, kinds in KINDS.items():
+        for kind, plural in kinds.items():
+            define(server, api, kind, plural, {"type": "object", "x-kubernetes-preserve-unknown-fields": True})
+    namespace = "knative-serving"
+    server.ask("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    data = {f"kubernetes.podspec-{name}": "enabled" for name in (*FEATURES, *VOLUMES)}
+    server.ask(
+        "POST", f"/api/v1/namespaces/{namespace}/configmaps", {"metadata": {"name": "config-features"}, "data": data}
+    )
+    container = {"name": "controller", "image": "controller"}
+    template = {"metadata": {"labels": {"app": "controller"}}, "spec": {"containers": [container]}}
+    spec = {"selector": {"matchLabels": {"app": "controller"}}, "template": template}
+    metadata = {"name": "controller", "labels": {"app.kubernetes.io/version": "1.19.0"}}
+    server.ask("POST", f"/apis/apps/v1/namespaces/{namespace}/deployments", {"metadata": metadata, "spec": spec})
+
+
+def define(server: ApiServer, api: str, kind: str, plural: str, schema: Object) -> None:
+    """Make a kind."""
+    group, _, version = api.partition("/")
+    served = {
+        "name": version,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": schema},
+    }
+    names = {"plural": plural, "kind": kind}
+    definition: Object = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [served]},
+    }
+    server.ask("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
+
+
+class Serving:
+    """Makes a ready revision of each new template in one namespace, and says so in the Service's status."""
+
+    def __init__(self, server: ApiServer, namespace: str) -> None:
+        self._server, self._namespace, self._stop = server, namespace, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Serving:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.05):
+            with contextlib.suppress(AssertionError, OSError):  # somebody wrote in between, or the server is away
+                for service in self._server.ask("GET", self._path("services"))["items"]:
+                    if (service.get("status") or {}).get("observedGeneration") != service["metadata"]["generation"]:
+                        self._reconcile(service)
+
+    def _reconcile(self, service: Object) -> None:
+        metadata, template = service["metadata"], service["spec"]["template"]
+        status = service.get("status") or {}
+        latest = status.get("latestCreatedRevisionName", "")
+        made = latest and self._server.ask("GET", self._path("revisions", latest))
+        if not made or made["metadata"]["annotations"]["test/template"] != repr(template):
+            latest = f"{metadata['name']}-{int(latest.rpartition('-')[2] or 0) + 1:05d}"
+            self._revision(latest, metadata["name"], template)
+        shares = service["spec"].get("traffic") or [{"latestRevision": True, "percent": 100}]
+        traffic = [{**share, "revisionName": share.get("revisionName") or latest} for share in shares]
+        ready = [{"type": kind, "status": "True"} for kind in ("Ready", "RoutesReady", "ConfigurationsReady")]
+        service["status"] = {
+            "observedGeneration": metadata["generation"],
+            "latestCreatedRevisionName": latest,
+            "latestReadyRevisionName": latest,
+            "url": f"http://{metadata['name']}.{self._namespace}.example.com",
+            "traffic": traffic,
+            "conditions": ready,
+        }
+        self._server.ask("PUT", self._path("services", metadata["name"], "status"), service)
+
+    def _revision(self, name: str, service: str, template: dict[str, Any]) -> None:
+        metadata = {
+            "name": name,
+            "labels": {**template["metadata"]["labels"], "serving.knative.dev/service": service},
+            "annotations": {**template["metadata"]["annotations"], "test/template": repr(template)},
+        }
+        body: Object = {
+            "apiVersion": "serving.knative.dev/v1",
+            "kind": "Revision",
+            "metadata": metadata,
+            "spec": template["spec"],
+        }
+        made = self._server.ask("POST", self._path("revisions"), body)
+        made["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
+        self._server.ask("PUT", self._path("revisions", name, "status"), made)
+
+    def _path(self, plural: str, *more: str) -> str:
+        return "/".join((f"{SERVING}/namespaces/{self._namespace}/{plural}", *more))
