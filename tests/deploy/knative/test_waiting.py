@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tests.deploy.knative.fake.knative import Knative, pod, update
+from tests.deploy.knative.fake.knative import Knative, healthy, pod, update
 from tests.deploy.knative.fake.server import FakeCluster
 from tests.deploy.knative.fake.store import Key, Object
 from tests.deploy.knative.test_diagnosis import SITUATIONS, asked, replay
@@ -229,3 +229,25 @@ def test_what_the_service_says_of_the_revision_before_is_not_taken_for_the_new_o
     assert waited.run()[1] == ""
     knative.outcome = lambda cluster, _, revision: starting(cluster, revision, {"running": {}})
     assert "it runs, but is not ready after 60 s" in waited.run("env: [{name: A, value: b}]")[1]
+
+
+def test_how_pods_on_their_way_out_end_is_not_held_against_the_new_ones(
+    waited: Waited, knative: Knative, cluster: FakeCluster
+) -> None:
+    """A function that was deleted and is deployed again has the same names, and its old pods end while the new ones start."""
+
+    def beside_an_old_one(cluster: FakeCluster, _: Object, revision: str) -> None:
+        ended = {"name": "user-container", "restartCount": 1, "state": {"terminated": {"exitCode": 0}}}
+        labels = {"serving.knative.dev/service": "hello", "serving.knative.dev/revision": revision}
+        metadata = {"labels": labels, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+        cluster.add("v1", "pods", "old", metadata=metadata, status={"phase": "Running", "containerStatuses": [ended]})
+        starting(cluster, revision, {"waiting": {"reason": "ContainerCreating"}})
+
+    def serves() -> None:
+        service = cluster.object("serving.knative.dev/v1", "services", "hello")
+        healthy(cluster, service, "hello-00001")
+
+    knative.outcome = beside_an_old_one
+    waited.at = {30.0: serves}
+    assert waited.run()[1] == ""
+    assert waited.said == []

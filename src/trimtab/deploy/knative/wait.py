@@ -57,7 +57,10 @@ class Waiter:
         latest = (service.get("status") or {}).get("latestCreatedRevisionName")
         named = (each for each in revisions if each["metadata"]["name"] == latest)
         revision = next((each for each in named if _is_of(each, service)), None)
-        own = [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(OF_REVISION) == latest]
+        # A pod on its way out may be another function's that had the name: how it ends says nothing.
+        staying = (pod["metadata"] for pod in pods if "deletionTimestamp" not in pod["metadata"])
+        names = {metadata["name"] for metadata in staying if (metadata.get("labels") or {}).get(OF_REVISION) == latest}
+        own = [pod for pod in pods if pod["metadata"]["name"] in names]
         situation = Situation(service=service, revision=revision, pods=own if revision is not None else [])
         self._evidence.complete(situation, [service, *([revision] if revision is not None else []), *own])
         if revision is None:
