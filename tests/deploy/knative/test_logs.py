@@ -12,6 +12,7 @@ from tests.deploy.knative.fake.server import FakeCluster
 from tests.deploy.knative.test_target import function
 
 from trimtab.deploy.knative import logs
+from trimtab.deploy.knative.podlog import last_lines
 from trimtab.deploy.knative.target import KnativeTarget
 from trimtab.errors import SpecError
 
@@ -91,3 +92,10 @@ def test_a_pod_that_has_ended_is_read_once_while_others_are_followed(
 
 def looks_for_pods(cluster: FakeCluster) -> int:
     return cluster.requests.count(("GET", "/api/v1/namespaces/default/pods"))
+
+
+def test_a_node_that_has_lost_a_log_is_not_taken_for_the_log(target: KnativeTarget, cluster: FakeCluster) -> None:
+    target.deploy(function())
+    pod, lost = "hello-00001-deployment-1", "unable to retrieve container logs for containerd://cf9f61dffa16"
+    cluster.previous[pod] = [("2026-01-01T00:00:00.0", lost)]
+    assert last_lines(target.api, pod, "user-container", previous=True) == "hello from hello-00001"

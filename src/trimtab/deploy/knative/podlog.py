@@ -12,6 +12,8 @@ from trimtab.deploy.knative.client.kinds import POD
 from trimtab.errors import TargetError
 
 _TAIL = 12
+_LOST = "unable to retrieve container logs for"
+"""What a node answers, as if it were a log, when the container is gone."""
 
 
 def last_lines(api: Api, pod: str, container: str, *, previous: bool) -> str:
@@ -25,7 +27,7 @@ def last_lines(api: Api, pod: str, container: str, *, previous: bool) -> str:
                 text = "\n".join(line.decode("utf-8", "replace") for line in lines)
         except (TargetError, OSError):
             continue
-        if text.strip():
+        if text.strip() and not text.startswith(_LOST):
             return text
     return ""
 
