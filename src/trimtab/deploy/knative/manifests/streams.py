@@ -107,7 +107,7 @@ def _template(rendering: Rendering, trigger: StreamTrigger, *, environ: dict[str
         "args": _arguments(rendering, trigger),
         "env": [*own, *({"name": name, "value": value} for name, value in (environ or {}).items())],
         "ports": [{"name": "metrics", "containerPort": _PORT}],
-        "readinessProbe": {"httpGet": {"path": "/readyz", "port": _PORT}},
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": _PORT}, "periodSeconds": 2},
         "resources": {"requests": {"cpu": "50m", "memory": "96Mi"}},
         "securityContext": whole["securityContext"],
     }
