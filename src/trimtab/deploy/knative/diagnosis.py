@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.manifests.container import MAIN
 from trimtab.deploy.knative.manifests.names import FUNCTION
@@ -17,6 +19,8 @@ from trimtab.deploy.knative.situation import Diagnosis, Situation, condition, co
 
 _TAIL = 12
 """Lines of a log that a sentence shows: a short traceback."""
+_LONGEST = 160
+"""Characters of what a container runtime said, about: its outer reasons repeat the image's name."""
 _PATIENCE = 8.0
 """Seconds after which what may still pass is spoken of."""
 _NODE = 60.0
@@ -29,6 +33,7 @@ _DENIED = re.compile(r"unauthorized|denied|forbidden|authentication required|\b4
 _MISSING = re.compile(r"not found|manifest unknown|name unknown|\b404\b|does not exist", re.IGNORECASE)
 _BUSY = re.compile(r"timed out|deadline exceeded|is reserved for|connection refused|unavailable", re.IGNORECASE)
 """What a node says when it or the API has too much to do: it tries again."""
+_ROOT = re.compile(r"runAsNonRoot and image (?:will run as root|has non-numeric user)")
 _ADMISSION = re.compile(r'admission webhook "(?P<name>[^"]+)" denied the request: (?P<why>.*)', re.DOTALL)
 
 
@@ -112,6 +117,9 @@ def _config(situation: Situation) -> Diagnosis | None:
             said = waiting.get("message", waiting["reason"])
             if _PLATFORM.search(said):
                 return _wrong_platform(situation, situation.image)
+            if _ROOT.search(said):
+                text = f"{situation.name}: {situation.image} runs as root, which no container here may; give it a numeric user (USER 65532 in its Dockerfile)"
+                return Diagnosis(reason="image-root", text=text)
             if _BUSY.search(said):
                 text = (
                     f"{situation.name}: the node cannot make the container yet: {said}; look at the node if it stays so"
@@ -150,7 +158,7 @@ def _ending(situation: Situation, ended: dict[str, Any], said: str, *, final: bo
         return Diagnosis(reason="out-of-memory", text=text, final=final)
     if _PLATFORM.search(said):
         return _wrong_platform(situation, situation.image)
-    lines = "".join(f"\n  {line}" for line in said.splitlines()[-_TAIL:])
+    lines = _last_lines(said)
     if code == 0:
         text = f"{who}: the container ends by itself (exit code 0) instead of serving; its command must go on listening on $PORT"
         return Diagnosis(reason="exits", text=text + (f". Its last lines:{lines}" if lines else ""), final=final)
@@ -196,6 +204,8 @@ def _unschedulable(situation: Situation) -> Diagnosis | None:
     if full:
         text = f"{text}{_advice(why)}. The cluster's autoscaler adds none: {full}"
         return Diagnosis(reason="unschedulable", text=text, final=lasted >= _PATIENCE)
+    if "persistentvolumeclaim" in why and "not found" in why:  # no node that is added brings it
+        return Diagnosis(reason="unschedulable", text=text + _advice(why), final=lasted >= _PATIENCE)
     if lasted < _NODE:
         return Diagnosis(reason="unschedulable", text=text + _advice(why), final=False)
     waited = f"after {lasted:.0f} s nothing says that a node is being added"
@@ -218,7 +228,7 @@ def _unplaced(situation: Situation) -> tuple[str, Manifest | None]:
 def _advice(why: str) -> str:
     if "Insufficient" in why:
         return "request less (spec.resources.requests), or add nodes"
-    if "node affinity/selector" in why or "node selector" in why:
+    if "node affinity" in why or "node selector" in why:
         return "correct spec.scheduling.nodeSelector and affinity: no node has these labels"
     if "taint" in why:
         return "tolerate the taint (spec.scheduling.tolerations), or free a node"
@@ -237,8 +247,7 @@ def _not_ready(situation: Situation) -> Diagnosis | None:
             return None
         probes = situation.said(pod["metadata"]["name"], "Unhealthy")
         said = f": {probes[-1]}" if probes else ""
-        log = situation.logs.get(pod["metadata"]["name"], "").strip()
-        lines = "".join(f"\n  {line}" for line in log.splitlines()[-_TAIL:])
+        lines = _last_lines(situation.logs.get(pod["metadata"]["name"], ""))
         text = f"{situation.name}: it runs, but is not ready after {lasted:.0f} s{said}; {_cause(pod)}? spec.timeouts.start says how long it may take"
         final = lasted >= situation.patience
         return Diagnosis(reason="not-ready", text=text + (f". Its last lines:{lines}" if lines else ""), final=final)
@@ -317,5 +326,24 @@ def _function(situation: Situation) -> str:
 
 def _last_part(said: str) -> str:
     """Give the innermost of the reasons that the container runtime strings together."""
-    line = next((each for each in reversed(said.strip().splitlines()) if "Back-off" not in each), "")
-    return line.strip()[-300:]
+    line = next((each for each in reversed(said.strip().splitlines()) if "Back-off" not in each), "").strip()
+    *outer, innermost = line.split(": ")
+    while outer and len(innermost) + len(outer[-1]) < _LONGEST:
+        innermost = f"{outer.pop()}: {innermost}"
+    return innermost
+
+
+def _last_lines(said: str) -> str:
+    """Give the last lines of a log below a sentence; of the runtime's own records the message and the traceback."""
+    lines = [part for line in said.strip().splitlines() for part in _readable(line)]
+    return "".join(f"\n  {line}" for line in lines[-_TAIL:])
+
+
+def _readable(line: str) -> list[str]:
+    try:
+        record = msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        return [line]
+    if not isinstance(record, dict) or "message" not in record:
+        return [line]
+    return [*str(record.get("traceback") or "").splitlines(), *str(record["message"]).splitlines()]

@@ -13,6 +13,7 @@ Reason = Literal[
     "image-not-found",
     "image-denied",
     "image-platform",
+    "image-root",
     "registry-unreachable",
     "config-missing",
     "node-busy",
