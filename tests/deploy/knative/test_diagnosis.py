@@ -19,6 +19,7 @@ from trimtab.deploy.knative.target import KnativeTarget, Options
 from trimtab.errors import DeployFailed
 
 SITUATIONS: dict[str, dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "situations.yaml").read_text("utf-8"))
+RECORDED: dict[str, dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "recorded.yaml").read_text("utf-8"))
 POD = "hello-00002-deployment-abc"
 
 
@@ -45,6 +46,26 @@ def situation(data: dict[str, Any]) -> Situation:
         logs={POD: data["log"]} if "log" in data else {},
         waited=data.get("waited", 2.0),
     )
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_what_a_real_node_said_is_understood(name: str) -> None:
+    data = RECORDED[name]
+    pod = data["pod"]
+    revision = {"metadata": {"name": pod["metadata"]["name"].partition("-deployment")[0]}, "spec": pod["spec"]}
+    about = {"name": pod["metadata"]["name"]}
+    found = diagnose(
+        Situation(
+            service={"metadata": {"name": "hello"}, "spec": {"template": {"spec": pod["spec"]}}},
+            revision=revision,
+            pods=[pod],
+            events=[{**event, "involvedObject": about} for event in data["events"]],
+            waited=9.0,
+        )
+    )
+    assert found is not None
+    assert found.reason == data["reason"]
+    assert all(words in found.text for words in data["expect"]), found.text
 
 
 @pytest.mark.parametrize("name", SITUATIONS)

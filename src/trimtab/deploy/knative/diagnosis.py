@@ -19,6 +19,8 @@ from trimtab.deploy.knative.situation import Diagnosis, Situation, condition, co
 
 _TAIL = 12
 """Lines of a log that a sentence shows: a short traceback."""
+_EMPTY = ("Error: ErrImagePull", "Error: ImagePullBackOff")
+"""What a node says besides, and which says nothing."""
 _LONGEST = 160
 """Characters of what a container runtime said, about: its outer reasons repeat the image's name."""
 _PATIENCE = 8.0
@@ -80,8 +82,8 @@ def _pull(situation: Situation, said: str) -> Diagnosis | None:
     if _MISSING.search(said):
         do = "was it pushed to a registry that the cluster reaches under the same name?"
         return Diagnosis(reason="image-not-found", text=f"{situation.name}: {image} is not in its registry; {do}")
-    if not said.strip() or (said.strip().startswith("Back-off pulling image") and "\n" not in said.strip()):
-        return None if situation.waited < _PATIENCE else _unpulled(situation, image, said)
+    if not _last_part(said) and situation.waited < _PATIENCE:
+        return None  # its event is on its way
     return _unpulled(situation, image, said)
 
 
@@ -326,7 +328,8 @@ def _function(situation: Situation) -> str:
 
 def _last_part(said: str) -> str:
     """Give the innermost of the reasons that the container runtime strings together."""
-    line = next((each for each in reversed(said.strip().splitlines()) if "Back-off" not in each), "").strip()
+    lines = (each.strip() for each in reversed(said.splitlines()))
+    line = next((each for each in lines if each and "Back-off" not in each and each not in _EMPTY), "")
     *outer, innermost = line.split(": ")
     while outer and len(innermost) + len(outer[-1]) < _LONGEST:
         innermost = f"{outer.pop()}: {innermost}"
