@@ -57,10 +57,7 @@ class Waiter:
         latest = (service.get("status") or {}).get("latestCreatedRevisionName")
         named = (each for each in revisions if each["metadata"]["name"] == latest)
         revision = next((each for each in named if _is_of(each, service)), None)
-        # A pod on its way out may be another function's that had the name: how it ends says nothing.
-        staying = (pod["metadata"] for pod in pods if "deletionTimestamp" not in pod["metadata"])
-        names = {metadata["name"] for metadata in staying if (metadata.get("labels") or {}).get(OF_REVISION) == latest}
-        own = [pod for pod in pods if pod["metadata"]["name"] in names]
+        own = [pod for pod in pods if _belongs(pod, latest)]
         situation = Situation(service=service, revision=revision, pods=own if revision is not None else [])
         self._evidence.complete(situation, [service, *([revision] if revision is not None else []), *own])
         if revision is None:
@@ -90,6 +87,12 @@ def is_current(service: Manifest, applied: Manifest) -> bool:
     """Tell whether Knative has seen what was applied: older conditions say nothing about it."""
     seen = (service.get("status") or {}).get("observedGeneration", 0)
     return bool(seen >= max(applied["metadata"].get("generation", 0), service["metadata"].get("generation", 0)))
+
+
+def _belongs(pod: Manifest, revision: str | None) -> bool:
+    """Tell whether a pod is a revision's, and stays: one on its way out may be of a deleted one that had the name."""
+    metadata = pod["metadata"]
+    return (metadata.get("labels") or {}).get(OF_REVISION) == revision and "deletionTimestamp" not in metadata
 
 
 def _is_of(revision: Manifest, service: Manifest) -> bool:
