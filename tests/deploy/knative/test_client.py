@@ -41,7 +41,7 @@ def config_map(name: str = "a", **data: str) -> dict[str, Any]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -179,6 +179,18 @@ def test_a_watch_goes_on_after_a_broken_connection(api: Api, cluster: FakeCluste
         cluster.add("v1", "configmaps", "one")
         until(lambda: _names(mirror) == {"one"})
     assert not any(thread.name == "watch-configmaps" for thread in threading.enumerate())
+
+
+def test_a_watch_waits_for_an_api_that_goes_away(api: Api, cluster: FakeCluster) -> None:
+    cluster.add("v1", "configmaps", "one")
+    with Mirror(api, CONFIG_MAP, lambda: None) as mirror:
+        until(lambda: _names(mirror) == {"one"})
+        with cluster.store.lock:
+            cluster.faults.append(Fault("GET", "configmaps", 503, times=20))
+            cluster.add("v1", "configmaps", "two")
+            cluster.store.forget()
+        until(lambda: _names(mirror) == {"one", "two"})
+    assert cluster.faults[0].times == 0
 
 
 def test_a_watch_that_may_not_be_says_so(api: Api, cluster: FakeCluster) -> None:

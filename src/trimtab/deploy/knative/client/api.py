@@ -15,7 +15,7 @@ from trimtab.deploy.knative.client.http import APPLY, MERGE, Http, Stop
 from trimtab.deploy.knative.client.kinds import ACCESS_REVIEW, Kind, kind_of
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.manifests.names import FIELD_MANAGER
-from trimtab.errors import Conflict, NotFound, TargetError
+from trimtab.errors import Conflict, NotFound, TargetError, TargetUnreachable
 
 _WATCH = 300
 """Seconds after which a watch is asked for anew, so that one which died in silence is noticed."""
@@ -172,12 +172,20 @@ class Api:
         """Yield (ADDED, MODIFIED or DELETED, object) until `stop`, what is there first.
 
         It goes on through broken connections and versions that are no longer kept (410): after a list anew it yields what
-        is there as MODIFIED and what is not any more as DELETED. Errors: those of a list.
+        is there as MODIFIED and what is not any more as DELETED. An API that goes away later is waited for: whoever reads
+        this has a limit of their own. Errors: those of a list.
         """
         known: dict[str, Manifest] = {}
-        stop = stop or Stop()
+        stop, reached = stop or Stop(), False
         while not stop.asked.is_set():
-            objects, version = self._listed(kind, labels, fields)
+            try:
+                objects, version = self._listed(kind, labels, fields)
+            except TargetUnreachable:
+                if not reached:
+                    raise
+                self._sleep(1.0)
+                continue
+            reached = True
             now = {item["metadata"]["name"]: item for item in objects}
             for name in known.keys() - now.keys():
                 yield "DELETED", known.pop(name)
