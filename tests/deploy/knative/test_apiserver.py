@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import random
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,10 @@ import pytest
 from tests.deploy.knative.conftest import IMAGE
 from tests.deploy.knative.fake.store import Key, Refusal, Store
 from tests.deploy.knative.real.server import APPLY, MERGE, USER, ApiServer, Object
-from tests.deploy.knative.real.serving import SERVING, Serving, define, install
+from tests.deploy.knative.real.serving import SERVING, Serving, define, install, wait
 from tests.deploy.knative.specs import SPECS
 from tests.deploy.knative.specs import function as golden
+from tests.deploy.knative.test_client import until
 from tests.deploy.knative.test_target import edited, function
 
 from trimtab.deploy.knative.client.api import Api
@@ -285,6 +285,7 @@ def test_what_happens_while_the_server_is_away_is_noticed_and_a_deployment_goes_
         server.stop()
         server.forget(f"configmaps/{namespace}/goes")
         server.start()
+        wait(server)
         server.ask("POST", f"/api/v1/namespaces/{namespace}/configmaps", {"metadata": {"name": "comes"}})
         until(lambda: "comes" in names(mirror) and "goes" not in names(mirror))
     assert target.deploy(function()).revision == "hello-00001"
@@ -390,10 +391,3 @@ def test_a_conflict_of_the_real_one_is_told_field_by_field(server: ApiServer, na
     with pytest.raises(FieldConflict) as caught:
         api.apply(manifest)
     assert caught.value.fields == [(".spec.broker", "argocd")]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

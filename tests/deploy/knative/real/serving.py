@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from typing import Any
 
 from tests.deploy.knative.real.server import ApiServer, Object
@@ -29,6 +30,7 @@ def install(server: ApiServer) -> None:
     for api, kinds in KINDS.items():
         for kind, plural in kinds.items():
             define(server, api, kind, plural, {"type": "object", "x-kubernetes-preserve-unknown-fields": True})
+    wait(server)
     namespace = "knative-serving"
     server.ask("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
     data = {f"kubernetes.podspec-{name}": "enabled" for name in (*FEATURES, *VOLUMES)}
@@ -40,6 +42,24 @@ def install(server: ApiServer) -> None:
     spec = {"selector": {"matchLabels": {"app": "controller"}}, "template": template}
     metadata = {"name": "controller", "labels": {"app.kubernetes.io/version": "1.19.0"}}
     server.ask("POST", f"/apis/apps/v1/namespaces/{namespace}/deployments", {"metadata": metadata, "spec": spec})
+
+
+def wait(server: ApiServer) -> None:
+    """Block until the kinds are served: that comes a moment after they are made, and after the server says that it is ready."""
+    deadline = time.monotonic() + 30
+    while not all(_is_served(server, api, plural) for api, kinds in KINDS.items() for plural in kinds.values()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _is_served(server: ApiServer, api: str, plural: str) -> bool:
+    groups = server.ask("GET", "/apis")["groups"]
+    if api not in {each["groupVersion"] for group in groups for each in group["versions"]}:
+        return False
+    try:
+        return bool(server.ask("GET", f"/apis/{api}/{plural}"))
+    except AssertionError:
+        return False
 
 
 def define(server: ApiServer, api: str, kind: str, plural: str, schema: Object) -> None:
