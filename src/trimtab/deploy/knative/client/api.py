@@ -172,8 +172,8 @@ class Api:
         """Yield (ADDED, MODIFIED or DELETED, object) until `stop`, what is there first.
 
         It goes on through broken connections and versions that are no longer kept (410): after a list anew it yields what
-        is there as MODIFIED and what is not any more as DELETED. An API that goes away later is waited for: whoever reads
-        this has a limit of their own. Errors: those of a list.
+        is there as MODIFIED and what is not any more as DELETED. An API that goes away later is waited for, however
+        long: what is watched goes on meanwhile. Errors: those of the first list.
         """
         known: dict[str, Manifest] = {}
         stop, reached = stop or Stop(), False
