@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import requests
 import yaml
+from tests.deploy.knative.fake.store import Refusal
 from tests.servers import free_port
 
 PROGRAM = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "trimtab-tests" / "kube-apiserver"
@@ -84,12 +85,13 @@ class ApiServer:
         assert answer.json()["deleted"] == "1"
 
     def ask(self, method: str, path: str, body: Object | None = None, content: str = "application/json") -> Object:
-        """Do something as the admin."""
+        """Do something as the admin. Errors: Refusal."""
         headers = {"Authorization": f"Bearer {ADMIN}", "Content-Type": content}
         verify = str(self.certificate)
         answer = requests.request(method, self.url + path, json=body, headers=headers, verify=verify, timeout=30)
-        assert answer.ok, answer.text
         found: Object = answer.json()
+        if not answer.ok:
+            raise Refusal(answer.status_code, found["reason"], found["message"], found.get("details", {}).get("causes"))
         return found
 
     def kubeconfig(self, path: Path, namespace: str, token: str = ADMIN, *, insecure: bool = False) -> Path:

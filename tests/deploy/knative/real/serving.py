@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any
 
+from tests.deploy.knative.fake.store import Refusal
 from tests.deploy.knative.real.server import ApiServer, Object
 
 SERVING = "/apis/serving.knative.dev/v1"
@@ -47,18 +48,18 @@ def install(server: ApiServer) -> None:
 def wait(server: ApiServer) -> None:
     """Block until the kinds are served: that comes a moment after they are made, and after the server says that it is ready."""
     deadline = time.monotonic() + 30
-    while not all(_is_served(server, api, plural) for api, kinds in KINDS.items() for plural in kinds.values()):
+    while not all(serves(server, api, plural) for api, kinds in KINDS.items() for plural in kinds.values()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def _is_served(server: ApiServer, api: str, plural: str) -> bool:
+def serves(server: ApiServer, api: str, plural: str) -> bool:
     groups = server.ask("GET", "/apis")["groups"]
     if api not in {each["groupVersion"] for group in groups for each in group["versions"]}:
         return False
     try:
         return bool(server.ask("GET", f"/apis/{api}/{plural}"))
-    except AssertionError:
+    except Refusal:
         return False
 
 
@@ -99,7 +100,7 @@ class Serving:
 
     def _run(self) -> None:
         while not self._stop.wait(0.05):
-            with contextlib.suppress(AssertionError, OSError):  # somebody wrote in between, or the server is away
+            with contextlib.suppress(Refusal, OSError):  # somebody wrote in between, or the server is away
                 for service in self._server.ask("GET", self._path("services"))["items"]:
                     if (service.get("status") or {}).get("observedGeneration") != service["metadata"]["generation"]:
                         self._reconcile(service)
