@@ -45,6 +45,7 @@ def test_a_shift_is_found_named_and_answered_by_a_better_model_and_a_trifle_is_n
     assert decision.figures is not None
     assert decision.figures.challenger > decision.figures.champion
     assert clinic.loop().champion == decision.challenger
+    until(lambda: not clinic.loop().todo, 60)  # the tag follows the decision
     store = open_store()
     assert store.get(clinic.first.uri).version_uri == decision.challenger
     (run,) = succeeded(clinic)
