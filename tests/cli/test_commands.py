@@ -267,7 +267,8 @@ def test_run_streams_the_log_and_prints_results(cli: Cli, target: Any, hello: Pa
     assert result.stderr.startswith("training\n")
     assert result.stderr.endswith("INFO    done\nrun abc succeeded after 2.5s\n")
     _, function, parameters, inputs, artifacts, wait = target.calls[0]
-    assert (function.spec.kind, function.spec.handler, function.spec.timeouts.request) == ("job", "hello:train", "5m")
+    spec = function.spec
+    assert (spec.kind, spec.handler, spec.job.active_deadline) == ("job", "hello:train", "5m")
     assert (parameters, inputs, artifacts, wait) == ({"depth": "3", "q": "a=b"}, {"data": "x.csv"}, None, True)
 
 

@@ -11,10 +11,11 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pytest
 
+from trimtab.deploy.abc import Target
 from trimtab.deploy.knative.target import KnativeTarget, Options
 from trimtab.deploy.named import ClusterSettings
 from trimtab.project.call import Reply, request, send
@@ -62,24 +63,18 @@ def _address(broker: dict[str, Any]) -> Any:
     return ((broker.get("status") or {}).get("address") or {}).get("url")
 
 
-class Cluster:
-    """The target, and how its functions are called from here."""
+Where = TypeVar("Where", bound=Target)
 
-    def __init__(self, namespace: str) -> None:
-        self.target = KnativeTarget(
-            ClusterSettings(
-                name="cluster",
-                kubeconfig=os.environ["KUBECONFIG"],
-                namespace=namespace,
-                registry=os.environ["TRIMTAB_TEST_REGISTRY"],
-                ingress=os.environ.get("TRIMTAB_TEST_INGRESS", ""),
-            ),
-            Options(timeout=180.0, say=print),
-        )
+
+class Place(Generic[Where]):
+    """A target, and how its functions are called from here. `build` is what each of them has in `spec.build`."""
+
+    def __init__(self, target: Where, build: dict[str, Any]) -> None:
+        self.target, self.build = target, build
 
     def function(self, name: str, code: str, **spec: Any) -> Function:
         """Make a function of one module's text; its handler is `handler`."""
-        build = {"baseImage": os.environ["TRIMTAB_TEST_BASE_IMAGE"], **spec.pop("build", {})}
+        build = {**self.build, **spec.pop("build", {})}
         document = {"handler": "main:handler", "source": {"code": code}, "build": build, **spec}
         head = {"apiVersion": "trimtab.dev/v1", "kind": "Function", "metadata": {"name": name}}
         return check(from_dict({**head, "spec": document}))
@@ -89,7 +84,7 @@ class Cluster:
         return self.target.deploy(self.function(name, code, **spec), progress=print).url
 
     def call(self, url: str, body: Any = None, headers: dict[str, str] | None = None) -> Reply:
-        """Call through the ingress."""
+        """Call through the ingress, where there is one."""
         address, more = self.target.reach(url)
         return send(address, request("/", body, None, {**more, **(headers or {})}), 60.0)
 
@@ -98,6 +93,17 @@ class Cluster:
         return "\n".join(self.target.logs(name))
 
 
+Cluster = Place[KnativeTarget]
+
+
 @pytest.fixture(scope="session")
 def cluster(namespace: str) -> Cluster:
-    return Cluster(namespace)
+    settings = ClusterSettings(
+        name="cluster",
+        kubeconfig=os.environ["KUBECONFIG"],
+        namespace=namespace,
+        registry=os.environ["TRIMTAB_TEST_REGISTRY"],
+        ingress=os.environ.get("TRIMTAB_TEST_INGRESS", ""),
+    )
+    target = KnativeTarget(settings, Options(timeout=180.0, say=print))
+    return Place(target, {"baseImage": os.environ["TRIMTAB_TEST_BASE_IMAGE"]})

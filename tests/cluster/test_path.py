@@ -17,6 +17,16 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 HELLO = "def handler(context, event):\n    return {'hello': 'world', 'type': event.type}\n"
 LISTENER = "def handler(context, event):\n    context.logger.info_with('heard', type=event.type, id=event.id)\n"
+FAILS_ONCE = """
+import os, pathlib
+def handler(context):
+    before = pathlib.Path(context.artifact_path, "before")  # there for the second try on this machine, but not in a new pod
+    if os.environ.get("TRIMTAB_FAILURES", "0") == "0" and not before.exists():
+        before.parent.mkdir(parents=True, exist_ok=True)
+        before.touch()
+        raise ValueError("first")
+    return "second"
+"""
 QUICK = {"window": "6s"}
 
 
@@ -87,10 +97,24 @@ def test_a_job_gives_results_and_its_log(cluster: Cluster) -> None:
     assert "training" in lines
 
 
+def test_a_job_that_fails_is_tried_again_and_its_deadline_ends_it(cluster: Cluster) -> None:
+    lines: list[str] = []
+    again = cluster.function("again", FAILS_ONCE, kind="job", job={"backoffLimit": 2})
+    info = cluster.target.run(again, {}, on_log=lines.append)
+    assert (info.state, info.results, info.tries) == ("succeeded", {"return": "second"}, 2)
+    assert any(line.startswith("try 1 of 3 failed: ValueError: first; ") for line in lines)
+    refuses = "from trimtab import PermanentError\ndef handler():\n    raise PermanentError('never')\n"
+    info = cluster.target.run(cluster.function("never", refuses, kind="job", job={"backoffLimit": 2}), {})
+    assert (info.state, info.exit_code, info.error, info.tries) == ("failed", 2, "PermanentError: never", 1)
+    slow = "import time\ndef handler():\n    time.sleep(600)\n"
+    info = cluster.target.run(cluster.function("late", slow, kind="job", job={"activeDeadline": "5s"}), {})
+    assert (info.state, info.error) == ("failed", "it took longer than 5s (spec.job.activeDeadline)")
+
+
 def test_an_event_starts_a_job(cluster: Cluster) -> None:
     """By a JobSink, or by a Service of ours where the cluster has none."""
     trigger = {"kind": "event", "name": "on", "filters": [{"exact": {"type": "test.job"}}]}
-    report = "def handler(context, event):\n    context.log_result('type', event.type)\n"
+    report = "def handler(context):\n    context.log_result('type', context.event['type'])\n"
     cluster.target.deploy(cluster.function("on-event", report, kind="job", triggers=[trigger]))
     emits = "def handler(context, event):\n    context.emit(type='test.job', data={})\n    return 'emitted'\n"
     url = cluster.deploy("starts", emits, sink={"broker": "default"})

@@ -170,3 +170,23 @@ def test_the_end_of_a_run_is_told_to_the_sink(tmp_path: Path, depth: int, state:
     assert (told["id"], told["state"], told["results"]["depth"]) == ("run1", state, depth)
     assert told["error"] == (None if state == "succeeded" else "ValueError: unlucky")
     assert told["artifacts"] == {}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "failures", "told"),
+    [
+        ('{"depth": 13}', 0, None),
+        ('{"depth": 13}', 1, None),
+        ('{"depth": 13}', 2, "failed"),
+        ('{"depth": 5}', 1, "succeeded"),
+        ('{"width": 1}', 0, "failed"),  # exit code 2, with which it is not tried again
+    ],
+)
+def test_a_try_that_has_others_after_it_is_not_told_as_the_runs_end(
+    tmp_path: Path, parameters: str, failures: int, told: str | None
+) -> None:
+    with Sink() as sink:
+        tries = {"TRIMTAB_BACKOFF_LIMIT": "2", "TRIMTAB_FAILURES": str(failures)}
+        run(tmp_path, TRIMTAB_PARAMETERS=parameters, K_SINK=f"http://127.0.0.1:{sink.server_port}/", **tries)
+        sink.shutdown()
+    assert [body["state"] for _, body in sink.events] == ([told] if told else [])

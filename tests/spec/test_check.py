@@ -48,6 +48,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
      "spec.limits.queue: found 5, allowed: nothing while spec.scale.concurrency is 0 (unlimited): no request waits then"),
     ({"limits": {"body": "0"}}, "spec.limits.body: found '0', allowed: a number of bytes such as '32Mi', '1G' or 4096"),
     ({"timeouts": {"start": 0}}, "spec.timeouts.start: found 0, allowed: a duration above 0"),
+    ({"job": {"backoffLimit": 2}}, "spec.job.backoffLimit: found 2, allowed: nothing for kind 'http': only jobs have runs"),
+    ({"kind": "job", "timeouts": {"request": "1h"}},
+     "spec.timeouts.request: found '1h', allowed: nothing for kind 'job': spec.job.activeDeadline says how long a run may take"),
+    ({"kind": "job", "job": {"activeDeadline": "1500ms"}},
+     "spec.job.activeDeadline: found '1500ms', allowed: whole seconds from 0s to 8760h"),
+    ({"kind": "job", "job": {"ttlAfterFinished": "5s"}},
+     "spec.job.ttlAfterFinished: found '5s', allowed: whole seconds from 1m to 8760h"),
     ({"resources": {"requests": {"mem": "1G"}}},
      ("spec.resources.requests.mem: found '1G', allowed: cpu, memory, ephemeral-storage, or an extended resource such as "
      "nvidia.com/gpu. Did you mean 'memory'?")),

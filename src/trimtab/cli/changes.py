@@ -40,6 +40,7 @@ class Changes(Struct, frozen=True, kw_only=True):
     env: tuple[tuple[str, str], ...] = ()
     scale: dict[str, Any] = {}
     timeout: str | None = None
+    backoff_limit: int | None = None
     cron: tuple[str, ...] = ()
     timezone: str | None = None
     on: tuple[str, ...] = ()
@@ -59,11 +60,15 @@ class Changes(Struct, frozen=True, kw_only=True):
             build=replace(spec.build, requirements=[*spec.build.requirements, *self._requirements()]),
             env=self._env(spec.env),
             scale=replace(spec.scale, **self.scale),
-            timeouts=replace(spec.timeouts, request=self.timeout or spec.timeouts.request),
             triggers=[*spec.triggers, *self._triggers(spec.triggers)],
             sink=_sink(self.sink) if self.sink else spec.sink,
             models=self.models(spec.models),
+            job=spec.job if self.backoff_limit is None else replace(spec.job, backoff_limit=self.backoff_limit),
         )
+        if self.timeout and spec.kind == "job":
+            spec.job = replace(spec.job, active_deadline=self.timeout)
+        elif self.timeout:
+            spec.timeouts = replace(spec.timeouts, request=self.timeout)
         if self.track:
             spec.tracking = spec.tracking or Tracking()
             spec.sink = spec.sink or Sink(broker="default")

@@ -205,7 +205,7 @@ _FUNCTION: tuple[Callable[[Any], Any], ...] = (
         help="A requirement, or a .txt file of requirements. Repeatable.",
     ),
     click.option("--env", multiple=True, type=pair, metavar="KEY=VALUE", help="An environment variable. Repeatable."),
-    click.option("--timeout", metavar="DURATION", help="Time a request may take, such as 30s."),
+    click.option("--timeout", metavar="DURATION", help="Time a request, or a run of a job, may take, such as 30s."),
     click.option("--cron", multiple=True, metavar="SCHEDULE", help="Call it by the clock. Repeatable."),
     click.option("--timezone", metavar="ZONE", help="Time zone of the --cron schedules (default: UTC)."),
     click.option(

@@ -130,6 +130,10 @@ class RunInfo(Struct, kw_only=True):
     """Id of the event that started it; None when somebody did."""
     lost: bool = False
     """It did not fail by itself: what ran it went away."""
+    tries: int = 1
+    """How often it was begun: more than once when it failed and `spec.job.backoffLimit` has it tried again."""
+    expires: float | None = None
+    """When it is forgotten, where a time is set."""
 
 
 class DeadLetter(Struct, kw_only=True):

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from trimtab.errors import HandlerError, ImportFailed, SpecError
+from trimtab.errors import HandlerError, ImportFailed, PermanentError, SpecError
 from trimtab.runtime import channel, returns
 from trimtab.runtime.codec import to_json
 from trimtab.runtime.config import ReplicaConfig
@@ -31,7 +31,7 @@ GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL."""
 FAILED = 1
 REFUSED = 2
-"""Exit code of a run whose parameters do not fit its handler."""
+"""Exit code of a run that would fail again: its parameters do not fit its handler, or it says so (PermanentError)."""
 
 
 def begin(message: dict[str, Any], control: socket.socket) -> int:
@@ -62,6 +62,9 @@ def attempt(message: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         code = REFUSED
     except HandlerError as exc:
         report["error"] = str(exc)
+    except PermanentError as exc:
+        report |= {"error": f"PermanentError: {exc}", "traceback": frames(exc)}
+        code = REFUSED
     except SystemExit as exc:
         code = exc.code if isinstance(exc.code, int) else 0 if exc.code is None else FAILED
         report["error"] = f"the handler called exit({exc.code!r})" if code else None

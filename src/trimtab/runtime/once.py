@@ -2,7 +2,7 @@
 
 A Kubernetes Job starts it, or a JobSink for an event. The results go to the log, as its last line, and to the container's
 termination message, where whoever started the run finds them without reading the log. Where the job has a sink (K_SINK),
-the end of the run is told there, too, as the local target tells its broker.
+the end of the run is told there, too, as the local target tells its broker; a try that fails with others to come is not its end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trimtab.errors import EventError, SpecError, TrimtabError
 from trimtab.events.jsonformat import decode_event, to_json
 from trimtab.runtime.config import ReplicaConfig
 from trimtab.runtime.ended import ended
-from trimtab.runtime.job import attempt, written
+from trimtab.runtime.job import REFUSED, attempt, written
 from trimtab.runtime.logs import configure
 from trimtab.runtime.post import post
 
@@ -53,9 +53,16 @@ def run(config: ReplicaConfig, environ: Mapping[str, str] = os.environ) -> int:
     sys.stdout.buffer.write(text + b"\n")
     sys.stdout.buffer.flush()
     _leave(Path(environ.get("TRIMTAB_TERMINATION_LOG") or "/dev/termination-log"), text, report)
-    if sink := environ.get("K_SINK"):
+    sink = environ.get("K_SINK")
+    if sink and _is_last(code, environ):
         _tell(sink, message, code, msgspec.json.decode(text)[RESULT])
     return code
+
+
+def _is_last(code: int, environ: Mapping[str, str]) -> bool:
+    """Tell whether the run has ended with this try of it. What gets SIGTERM cannot know whether it is meant for the run."""
+    limit, failures = (int(environ.get(f"TRIMTAB_{name}") or 0) for name in ("BACKOFF_LIMIT", "FAILURES"))
+    return code in (0, REFUSED) or failures >= limit
 
 
 def _tell(sink: str, message: dict[str, Any], code: int, report: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """What a function is, and how it is read, checked and written."""
 
 from trimtab.spec.check import check
+from trimtab.spec.job import Job
 from trimtab.spec.load import LeftoverWarning, dump, from_dict, load, loads, to_dict
 from trimtab.spec.retrain import Retrain
 from trimtab.spec.types import (
@@ -43,6 +44,7 @@ __all__ = [
     "EventTrigger",
     "Function",
     "FunctionSpec",
+    "Job",
     "KeyRef",
     "LeftoverWarning",
     "Limits",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from trimtab.errors import SpecError
 from trimtab.spec.hint import did_you_mean
+from trimtab.spec.job import Job
 from trimtab.spec.plain import join
 from trimtab.spec.quantity import Amount, canonical, duration, parse, seconds, size
 from trimtab.spec.types import Limits, Resources, Retry, Scale, Timeouts
 
 _HOUR = 3600.0
+_YEAR = 365 * 24 * _HOUR
 _RESOURCES = ("cpu", "memory", "ephemeral-storage")
 _RESOURCE_ALLOWED = "cpu, memory, ephemeral-storage, or an extended resource such as nvidia.com/gpu"
 
@@ -46,6 +48,14 @@ def check_limits(limits: Limits, scale: Scale) -> None:
     if limits.queue is not None and scale.concurrency == 0:
         allowed = "nothing while spec.scale.concurrency is 0 (unlimited): no request waits then"
         raise SpecError("spec.limits.queue", limits.queue, allowed)
+
+
+def check_job(job: Job) -> None:
+    """Refuse parts of seconds, which Kubernetes does not know, and runs that are forgotten before they can be read."""
+    path = "spec.job"
+    job.active_deadline = _between(job.active_deadline, f"{path}.activeDeadline", 0, _YEAR)
+    if job.ttl_after_finished is not None:
+        job.ttl_after_finished = _between(job.ttl_after_finished, f"{path}.ttlAfterFinished", 60, _YEAR)
 
 
 def check_retry(retry: Retry, path: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
 from trimtab.errors import SpecError
-from trimtab.spec.amounts import check_limits, check_resources, check_retry, check_scale, check_timeouts
+from trimtab.spec.amounts import check_job, check_limits, check_resources, check_retry, check_scale, check_timeouts
 from trimtab.spec.hint import NOTHING
 from trimtab.spec.load import from_dict
 from trimtab.spec.loop import check_retrain
@@ -31,6 +31,7 @@ from trimtab.spec.types import (
     Scale,
     Sink,
     StreamTrigger,
+    Timeouts,
     TrafficTarget,
     Trigger,
     Volume,
@@ -71,6 +72,7 @@ def check(function: Function) -> Function:
     check_resources(spec.resources)
     check_scale(spec.scale)
     check_timeouts(spec.timeouts)
+    check_job(spec.job)
     check_limits(spec.limits, spec.scale)
     _volumes(spec.volumes)
     names = {variable.name for variable in spec.env}
@@ -136,7 +138,12 @@ def _kind(spec: FunctionSpec) -> None:
     if spec.kind != "job":
         if spec.parameters and spec.kind == "http":
             raise SpecError("spec.parameters", spec.parameters, "nothing for kind 'http': only jobs have parameters")
+        for name, value in plain(spec.job, defaults=False).items():
+            raise SpecError(f"spec.job.{name}", value, f"nothing for kind {spec.kind!r}: only jobs have runs")
         return
+    if spec.timeouts.request != Timeouts().request:
+        allowed = "nothing for kind 'job': spec.job.activeDeadline says how long a run may take"
+        raise SpecError("spec.timeouts.request", spec.timeouts.request, allowed)
     changed = plain(spec.scale, defaults=False)
     if spec.scale != Scale():
         name = next(iter(changed))

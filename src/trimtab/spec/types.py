@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, field
 
 from trimtab.spec.base import Base
+from trimtab.spec.job import Job
 from trimtab.spec.retrain import Comparison, Guard, Retrain, Rollout  # noqa: F401  the document's types are all found here
 from trimtab.spec.scalars import ByteSize, Count, Duration, Label, Percent, Positive, Quantity, VariableName
 
@@ -154,7 +155,8 @@ class Timeouts(Base):
     """How long things may take."""
 
     request: Duration = "5m"
-    """timeoutSeconds: from the request's last byte to the answer's first. 504 after that; 0 = no limit."""
+    """timeoutSeconds: from the request's last byte to the answer's first. 504 after that; 0 = no limit. A job has
+    `job.activeDeadline` instead."""
     start: Duration = "1m"
     """From fork (or container start) to readiness."""
     drain: Duration = "30s"
@@ -437,6 +439,8 @@ class FunctionSpec(Base):
     """How traffic is split over revisions. Without it: all to the latest ready one."""
     parameters: dict[str, Any] = {}
     """Default parameters of a job."""
+    job: Job = field(default_factory=Job)
+    """How a job's runs are repeated, ended and kept. Only for kind `job`."""
     models: list[Model] = []
     """What a model server serves."""
     tracking: Tracking | None = None

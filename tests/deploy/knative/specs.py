@@ -90,7 +90,7 @@ spec:
   handler: train:train
   source: {path: train.py}
   parameters: {depth: 3}
-  timeouts: {request: 1h}
+  job: {activeDeadline: 1h, backoffLimit: 2, ttlAfterFinished: 12h}
   sink: {uri: "https://events.example.com/in"}
   triggers:
     - {kind: cron, name: nightly, schedule: "0 3 * * *", overlap: skip}

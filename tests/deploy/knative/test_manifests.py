@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.deploy.knative.specs import SPECS, function
 
 from trimtab.deploy.knative.manifests import Rendered, Rendering, render
@@ -23,7 +24,7 @@ from trimtab.deploy.knative.manifests.names import child
 from trimtab.deploy.knative.podlog import in_utc
 from trimtab.errors import SpecError
 from trimtab.project import monitoring
-from trimtab.spec import loads
+from trimtab.spec import Job, loads
 from trimtab.spec.document import to_yaml
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -222,6 +223,35 @@ def test_a_schedule_is_written_in_fields(schedule: str, expected: str) -> None:
 def test_an_interval_that_no_fields_can_say_is_refused(schedule: str) -> None:
     with pytest.raises(SpecError, match=r"schedule: found '@every .*', allowed: an interval that divides the minute"):
         fields(schedule, "schedule")
+
+
+def test_a_job_that_is_not_tried_again_is_a_plain_one() -> None:
+    wanted = function("job")
+    wanted.spec.job = Job(active_deadline="0s")
+    spec = job(Rendering(function=wanted, image=IMAGE, namespace="shop"), "abc123", {})["spec"]
+    assert (spec["backoffLimit"], spec["ttlSecondsAfterFinished"]) == (0, 24 * 3600)
+    assert not {"activeDeadlineSeconds", "completionMode", "podFailurePolicy"} & spec.keys()
+    (container,) = spec["template"]["spec"]["containers"]
+    assert "TRIMTAB_FAILURES" not in {each["name"] for each in container["env"]}
+
+
+def test_the_name_of_a_run_leaves_room_for_its_pods_host_name() -> None:
+    """Kubernetes refuses an indexed Job whose name, with the index behind it, is no DNS label."""
+    wanted = function("job")
+    wanted.metadata.name = "n" * 63
+    rendering = Rendering(function=wanted, image=IMAGE, namespace="shop", job_sink=False)
+    assert len(job(rendering, "0123456789ab", {})["metadata"]["name"]) == 61
+    objects = {manifest["kind"]: manifest for manifest in render(rendering).objects}
+    assert len(objects["CronJob"]["metadata"]["name"]) == 50  # ... and a dash and ten digits
+    for length in (28, 29):
+        rendering.function.metadata.name = "n" * length
+        if length == 28:
+            assert render(replace(rendering, job_sink=True)).objects
+            continue
+        with pytest.raises(
+            SpecError, match=r"^metadata.name: found 'n{29}', allowed: at most 28 characters: events start"
+        ):
+            render(replace(rendering, job_sink=True))
 
 
 def test_a_job_that_is_to_start_by_the_second_is_refused() -> None:

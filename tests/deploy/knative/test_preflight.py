@@ -112,7 +112,7 @@ def test_a_knative_that_is_too_old(target: KnativeTarget, cluster: FakeCluster) 
 
 def test_a_kubernetes_that_is_too_old(target: KnativeTarget, cluster: FakeCluster) -> None:
     cluster.kubernetes = "v1.22.3"
-    assert failed(target, function())["kubernetes"].needed == "1.28 or newer"
+    assert failed(target, function())["kubernetes"].needed == "1.29 or newer"
 
 
 @pytest.mark.parametrize(

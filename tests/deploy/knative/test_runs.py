@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from tests.deploy.knative.fake.server import FakeCluster
 from tests.deploy.knative.fake.store import Key, Object
+from tests.deploy.knative.test_client import until
 from tests.deploy.knative.test_target import function
 
 from trimtab.deploy.knative.manifests.job import KEPT
@@ -119,6 +121,78 @@ def test_a_run_that_fails_says_why(target: KnativeTarget, jobs: Jobs, reason: st
     assert (info.state, info.error) == ("failed", error)
 
 
+def test_a_run_that_took_too_long_says_so(target: KnativeTarget, cluster: FakeCluster, jobs: Jobs) -> None:
+    jobs.code = None
+    info = target.run(function("kind: job, job: {activeDeadline: 90s}", name="train"), {}, wait=False)
+    key = Key("batch/v1", "jobs", "default", f"train-{info.id}")
+    item = cluster.store.get(key)
+    item["status"] = {"conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]}
+    jobs.code = 143
+    jobs.message = json.dumps({"trimtab.dev/result": {"results": {}, "error": "the handler called exit(143)"}})
+    cluster.store.put(key, item)
+    found = target.runs()[0]
+    assert (found.state, found.error) == ("failed", "it took longer than 1m30s (spec.job.activeDeadline)")
+
+
+class Tried:
+    """Kubernetes' Job controller for an indexed Job: a pod for each exit code, when `lines` tell of the one before."""
+
+    def __init__(self, codes: list[int], lines: list[str]) -> None:
+        self.codes, self.lines, self.thread = codes, lines, threading.Thread()
+
+    def __call__(self, cluster: FakeCluster, _: str, item: Object) -> None:
+        if item.get("kind") == "Job" and not self.thread.ident:
+            self.thread = threading.Thread(target=self._run, args=(cluster, item), daemon=True)
+            self.thread.start()
+
+    def _run(self, cluster: FakeCluster, item: Object) -> None:
+        name, limit = item["metadata"]["name"], item["spec"]["backoffLimitPerIndex"]
+        labels = {**item["spec"]["template"]["metadata"]["labels"], "job-name": name}
+        for number, code in enumerate(self.codes):
+            error = None if code == 0 else f"ValueError: no {number}"
+            message = json.dumps({"trimtab.dev/result": {"results": {"count": number}, "error": error}})
+            ended = {"exitCode": code, "message": message, "finishedAt": f"{TIME}{number}Z"}
+            status = {
+                "phase": "Failed" if code else "Succeeded",
+                "containerStatuses": [{"name": "user-container", "state": {"terminated": ended}}],
+            }
+            notes = {"batch.kubernetes.io/job-index-failure-count": str(number)}
+            metadata = {"labels": labels, "annotations": notes, "creationTimestamp": f"{TIME}{number}Z"}
+            cluster.logs[f"{name}-0-{number}"] = [(f"{TIME}{number}.0", message)]
+            cluster.add("v1", "pods", f"{name}-0-{number}", metadata=metadata, status=status)
+            if number < limit and code not in (0, 2):
+                self._wait(f"try {number + 1} of")
+        last = self.codes[-1]
+        condition = {"type": "Failed" if last else "Complete", "status": "True", "message": "Job has failed indexes"}
+        counts = {"failed": sum(code != 0 for code in self.codes), "succeeded": int(last == 0)}
+        key = Key("batch/v1", "jobs", "default", name)
+        job = cluster.store.get(key)
+        job["status"] = {"startTime": f"{TIME}1Z", "conditions": [condition], **counts}
+        cluster.store.put(key, job)
+
+    def _wait(self, beginning: str) -> None:
+        until(lambda: any(line.startswith(beginning) for line in self.lines))
+
+
+@pytest.mark.parametrize(
+    ("codes", "state", "error", "noted"),
+    [
+        ([1, 137, 0], "succeeded", None, [1, 2]),
+        ([1, 1, 1], "failed", "ValueError: no 2", [1, 2]),
+        ([1, 2], "failed", "ValueError: no 1", [1]),
+    ],
+)
+def test_a_run_that_is_tried_again_says_which_try_failed_and_ends_with_the_last(
+    target: KnativeTarget, cluster: FakeCluster, codes: list[int], state: str, error: str | None, noted: list[int]
+) -> None:
+    lines: list[str] = []
+    cluster.controllers.append(Tried(codes, lines))
+    info = target.run(function("kind: job, job: {backoffLimit: 2}", name="train"), {}, on_log=lines.append)
+    assert (info.state, info.error, info.exit_code, info.tries) == (state, error, codes[-1], len(codes))
+    assert info.results == {"count": len(codes) - 1}
+    assert lines == [f"try {number} of 3 failed: ValueError: no {number - 1}; it is tried again" for number in noted]
+
+
 def test_results_that_are_too_long_for_the_message_are_read_from_the_log(
     target: KnativeTarget, cluster: FakeCluster, jobs: Jobs
 ) -> None:
@@ -159,6 +233,19 @@ def test_a_run_that_was_cancelled_is_kept_for_a_day_as_finished_ones_are(
     assert {each.id for each in Runs(target.api, lambda: start + KEPT - 1).list()} == {info.id, running.id}
     assert [each.id for each in Runs(target.api, lambda: start + KEPT + 2).list("train")] == [running.id]
     assert cluster.names("batch/v1", "jobs") == [f"train-{running.id}"]
+
+
+def test_a_job_says_how_long_its_runs_are_kept(target: KnativeTarget, jobs: Jobs) -> None:
+    short = function("kind: job, job: {ttlAfterFinished: 1h}", name="train")
+    info = target.run(short, {})
+    assert info.finished is not None
+    assert info.expires == info.finished + 3600
+    jobs.code = None
+    info = target.run(short, {}, wait=False)
+    start = time.time()
+    target.cancel(info.id)
+    assert info.id in {each.id for each in Runs(target.api, lambda: start + 3500).list()}
+    assert info.id not in {each.id for each in Runs(target.api, lambda: start + 3602).list()}
 
 
 def test_a_history_of_old_runs_is_shown_to_whoever_may_only_look(

@@ -42,7 +42,8 @@ _EXITS = {"failed": Exit.FAILED, "cancelled": Exit.INTERRUPTED}
 @click.option("--project", help="The project that it and what it logs belong to.")
 @click.option("--requirements", multiple=True, metavar="REQ|FILE", help="A requirement, or a .txt file. Repeatable.")
 @click.option("--env", multiple=True, type=pair, metavar="KEY=VALUE", help="An environment variable. Repeatable.")
-@click.option("--timeout", help="Time the run may take, such as 30m.")
+@click.option("--timeout", metavar="DURATION", help="Time the run may take, such as 30m (default: no limit).")
+@click.option("--backoff-limit", type=click.IntRange(min=0), help="Times it is tried again when it fails (default: 0).")
 @click.option("--detach", is_flag=True, help="Do not wait: print the run's id.")
 @target_option
 @output_option()
@@ -58,6 +59,7 @@ def run(
     requirements: tuple[str, ...],
     env: tuple[tuple[str, str], ...],
     timeout: str | None,
+    backoff_limit: int | None,
     detach: bool,
     target: str,
     output: str,
@@ -76,7 +78,15 @@ def run(
     from trimtab.cli.changes import Changes
 
     place = session.target(target, start=True)
-    changes = Changes(name=name, project=project, kind="job", requirements=requirements, env=env, timeout=timeout)
+    changes = Changes(
+        name=name,
+        project=project,
+        kind="job",
+        requirements=requirements,
+        env=env,
+        timeout=timeout,
+        backoff_limit=backoff_limit,
+    )
     info = place.run(
         _job(place, job, changes),
         dict(parameters),
@@ -136,7 +146,8 @@ def _job(place: Target, job: str, changes: Changes) -> Function:
         return changes.apply(read(job))
     if changes != Changes(kind="job"):
         raise click.UsageError(
-            "--name, --project, --requirements, --env and --timeout go with a source: a deployed job has its own"
+            "--name, --project, --requirements, --env, --timeout and --backoff-limit go with a source: "
+            "a deployed job has its own"
         )
     with looking_for(place, job):
         deployed = place.get(job)
@@ -172,6 +183,7 @@ def _show(info: RunInfo) -> None:
             ("state", info.state),
             ("created", out.ago(info.created)),
             ("took", _took(info)),
+            ("tries", info.tries),
             ("exit code", info.exit_code),
             ("error", info.error),
             ("files", info.artifact_path),

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -18,13 +18,15 @@ from trimtab.deploy.knative.client.kinds import EVENT, JOB, POD
 from trimtab.deploy.knative.diagnosis import diagnose
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
 from trimtab.deploy.knative.manifests.container import MAIN
-from trimtab.deploy.knative.manifests.job import KEPT, PARAMETERS, RUN, job
+from trimtab.deploy.knative.manifests.job import FAILURES, KEPT, PARAMETERS, RUN, job
 from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY
 from trimtab.deploy.knative.mirror import Mirror
 from trimtab.deploy.knative.situation import Situation, condition, main_status
 from trimtab.deploy.knative.times import seconds_of, text_of
 from trimtab.errors import NotFound, TargetError
+from trimtab.runtime.job import REFUSED
 from trimtab.runtime.once import RESULT
+from trimtab.spec.quantity import duration
 
 CANCELLED = "trimtab.dev/cancelled"
 """When a run was cancelled."""
@@ -60,7 +62,7 @@ class Runs:
     def _is_old(self, item: Manifest) -> bool:
         """Tell a run that was cancelled long ago: to the cluster a suspended Job never finishes, so its time never runs out."""
         cancelled = _cancelled(item)
-        return cancelled is not None and self._now() - cancelled > KEPT
+        return cancelled is not None and self._now() - cancelled > _kept(item)
 
     def _drop(self, items: Iterable[Manifest]) -> None:
         for item in items:
@@ -98,6 +100,7 @@ class Runs:
     def wait(self, run: str, on_log: Callable[[str], None] | None) -> RunInfo:
         """Follow a run to its end; `on_log` gets its lines. What keeps it from starting is said there too."""
         bell, started, said = threading.Event(), time.monotonic(), ""
+        noted: set[int] = set()
         name = self._job(run)["metadata"]["name"]
         follower = _Lines(self._api, name, on_log) if on_log else None
         try:
@@ -107,9 +110,13 @@ class Runs:
             ):
                 while True:
                     item = next(iter(jobs.items()), None)
-                    pod = _by_job(pods.items()).get(name)
+                    found = pods.items()
+                    pod = _by_job(found).get(name)
                     if item is not None and _state(item, pod)[0] not in ("pending", "running"):
                         return self._described(item, self._pod(item))  # two watches are not in step
+                    if item is not None and on_log is not None:
+                        for text in again(item, found, noted):
+                            on_log(text)
                     trouble = self._trouble(item, pod, time.monotonic() - started) if pod else ""
                     if trouble and trouble != said and on_log is not None:
                         said = trouble
@@ -168,21 +175,37 @@ def describe(item: Manifest, pod: Manifest | None, message: str = "") -> RunInfo
     said = report(message)
     state, error = _state(item, pod)
     failed = state == "failed"
+    finished = _cancelled(item) or _finished(status, ended) if state not in ("pending", "running") else None
     return RunInfo(
         id=_run(item),
         function=(metadata.get("labels") or {}).get(FUNCTION, ""),
         state=state,  # type: ignore[arg-type]
         created=seconds_of(metadata.get("creationTimestamp")) or 0.0,
         started=seconds_of(status.get("startTime")),
-        finished=_cancelled(item) or _finished(status, ended) if state not in ("pending", "running") else None,
+        finished=finished,
         exit_code=(ended or {}).get("exitCode"),
         parameters=msgspec.json.decode(notes.get(PARAMETERS, "{}")),
         results=said.get("results") or {},
-        error=(said.get("error") or _ended_by(ended) or error) if failed else None,
+        error=(_late(item) or said.get("error") or _ended_by(ended) or error) if failed else None,
         artifact_path=_environ(item).get("TRIMTAB_ARTIFACT_PATH"),
         artifacts=said.get("artifacts") or {},
         cause=said.get("cause"),
+        tries=max(1, sum(status.get(name) or 0 for name in ("failed", "succeeded", "active"))),
+        expires=finished + _kept(item) if finished is not None else None,
     )
+
+
+def again(item: Manifest, pods: list[Manifest], noted: set[int]) -> Iterator[str]:
+    """Say which tries failed and have another after them, each once: `noted` keeps which."""
+    limit = int(item["spec"].get("backoffLimitPerIndex") or 0)
+    for pod in pods:
+        ended = main_status(pod).get("state", {}).get("terminated")
+        number = int((pod["metadata"].get("annotations") or {}).get(FAILURES) or 0) + 1
+        if not ended or ended.get("exitCode") in (0, REFUSED) or number > limit or number in noted:
+            continue
+        noted.add(number)
+        error = report(_message(pod)).get("error") or _ended_by(ended)
+        yield f"try {number} of {limit + 1} failed: {error}; it is tried again"
 
 
 def _state(item: Manifest, pod: Manifest | None) -> tuple[str, str]:
@@ -192,10 +215,21 @@ def _state(item: Manifest, pod: Manifest | None) -> tuple[str, str]:
         return "succeeded", ""
     failed = condition(item, "Failed")
     if failed.get("status") == "True":
-        late = failed.get("reason") == "DeadlineExceeded"
-        return "failed", "it took longer than spec.timeouts.request allows" if late else failed.get("message", "failed")
+        return "failed", failed.get("message", "failed")
     running = pod is not None and (pod.get("status") or {}).get("phase") not in (None, "Pending")
     return ("running" if running else "pending"), ""
+
+
+def _late(item: Manifest) -> str:
+    """Say that the deadline ended the run: its process knows of a SIGTERM alone."""
+    if condition(item, "Failed").get("reason") != "DeadlineExceeded":
+        return ""
+    return f"it took longer than {duration(item['spec']['activeDeadlineSeconds'])} (spec.job.activeDeadline)"
+
+
+def _kept(item: Manifest) -> int:
+    """Give the seconds for which a run that has ended is kept."""
+    return int(item["spec"].get("ttlSecondsAfterFinished", KEPT))
 
 
 def _cancelled(item: Manifest) -> float | None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
 import shutil
-import signal
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,10 +13,9 @@ from typing import Any
 import msgspec
 
 from trimtab.deploy.abc import RunInfo
-from trimtab.deploy.local import source
 from trimtab.deploy.local.machine import Machine
 from trimtab.deploy.local.store import now
-from trimtab.deploy.local.zygotes import Child
+from trimtab.deploy.local.tries import Ending, Tries
 from trimtab.errors import NotFound
 from trimtab.spec import Function
 from trimtab.spec.quantity import seconds
@@ -34,6 +30,14 @@ CREATE TABLE IF NOT EXISTS run (
   id TEXT PRIMARY KEY, function TEXT NOT NULL, created REAL NOT NULL, info TEXT NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS untold (id TEXT PRIMARY KEY) STRICT;
+"""
+_LIST = """
+SELECT info FROM run WHERE (?1 IS NULL OR function = ?1) AND ifnull(json_extract(info, '$.expires') > ?2, 1)
+ORDER BY created DESC, id
+"""
+_OLD = """
+SELECT id FROM (SELECT id FROM run ORDER BY created DESC LIMIT -1 OFFSET ?1) UNION
+SELECT id FROM run WHERE json_extract(info, '$.expires') <= ?2 AND id NOT IN (SELECT id FROM untold)
 """
 
 
@@ -52,10 +56,11 @@ class Runs:
         self._db = file.open()
         self.ended = asyncio.Event()
         """Set when a run has ended that `untold` lists."""
-        self._children: dict[str, Child] = {}
+        self._under_way: dict[str, Tries] = {}
         self._done: dict[str, asyncio.Future[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._bury_lost()
+        self._forget_old()
 
     def _bury_lost(self) -> None:
         """Mark what an earlier daemon was running: its process is gone with it, and its result unknown."""
@@ -69,9 +74,7 @@ class Runs:
 
     def list(self, function: str | None = None) -> list[RunInfo]:
         """The history, newest first."""
-        rows = self._db.execute(
-            "SELECT info FROM run WHERE ?1 IS NULL OR function = ?1 ORDER BY created DESC, id", (function,)
-        )
+        rows = self._db.execute(_LIST, (function, now()))
         return [msgspec.json.decode(text, type=RunInfo) for (text,) in rows]
 
     def get(self, identity: str) -> RunInfo:
@@ -120,84 +123,32 @@ class Runs:
         )
         self._put(info)
         self._done[identity] = asyncio.get_running_loop().create_future()
+        tries = Tries(self.machine, folder, info, function)
         try:
-            folder.mkdir(parents=True)
-            child = await self._fork(function, info, inputs, event)
+            await tries.begin(inputs, event)
         except BaseException as exc:
-            self._finish(info, "failed", None, f"not started: {exc}")
+            self._finish(info, Ending("failed", None, f"not started: {exc}"), function)
             raise
-        self._children[identity] = child
+        self._under_way[identity] = tries
         info.state, info.started = "running", now()
         self._put(info)
-        task = asyncio.get_running_loop().create_task(self._watch(info, child))
+        task = asyncio.get_running_loop().create_task(self._follow(info, tries, function))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self._forget_old()
         return info
 
-    async def _fork(
-        self, function: Function, info: RunInfo, inputs: dict[str, str], event: dict[str, Any] | None
-    ) -> Child:
-        machine, folder = self.machine, self.folder(info.id)
-        function, code, _ = await asyncio.to_thread(source.read, function, machine.copies)
-        snapshot = source.Snapshot(code.files)
-        snapshot.write(folder / "code")
-        python = await machine.interpreter(function, folder / "code")
-        preload = function.spec.build.preload
-        if preload is None:
-            module = function.spec.handler.partition(":")[0]
-            preload = source.heavy_imports(snapshot, module, foreign=python != machine.python)
-        environ = machine.environ(function.spec.env)
-        zygote = machine.zygote(python, preload, environ)
-        if event is not None:
-            (folder / "event.json").write_bytes(msgspec.json.encode(event))
-            environ = {**environ, "K_EVENT_PATH": str(folder / "event.json")}
-        await zygote.start()
-        log = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            return zygote.fork(
-                {
-                    "mode": "job",
-                    "run": info.id,
-                    "function": info.function,
-                    "project": function.metadata.project,
-                    "handler": function.spec.handler,
-                    "directory": str(folder / "code"),
-                    "event": event,
-                    "parameters": info.parameters,
-                    "inputs": inputs,
-                    "artifact_path": info.artifact_path,
-                    "result": str(folder / "result.json"),
-                    "timeout": seconds(function.spec.timeouts.request),
-                    "environ": environ,
-                },
-                [log],
-            )
-        finally:
-            os.close(log)
+    async def _follow(self, info: RunInfo, tries: Tries, function: Function) -> None:
+        ending = await tries.finish(lambda: self._put(info))
+        del self._under_way[info.id]
+        info.lost = self.get(info.id).lost
+        self._finish(info, ending, function)
 
-    async def _watch(self, info: RunInfo, child: Child) -> None:
-        code = await child.exited
-        child.control.close()
-        self._children.pop(info.id, None)
-        try:
-            result = json.loads((self.folder(info.id) / "result.json").read_text("utf-8"))
-        except (OSError, ValueError):
-            result = {}
-        info.results, info.artifacts = result.get("results", {}), result.get("artifacts", {})
-        info.exit_code = code if code >= 0 else 128 - code
-        known = self.get(info.id)
-        if known.state == "cancelled":
-            info.lost = known.lost
-            self._finish(info, "cancelled", info.exit_code, "cancelled")
-        elif code == 0:
-            self._finish(info, "succeeded", 0, None)
-        else:
-            error = result.get("error") or _ended_by(code)
-            self._finish(info, "failed", info.exit_code, error)
-
-    def _finish(self, info: RunInfo, state: Any, code: int | None, error: str | None) -> None:
-        info.state, info.exit_code, info.error, info.finished = state, code, error, now()
+    def _finish(self, info: RunInfo, ending: Ending, function: Function) -> None:
+        info.state, info.exit_code, info.error = ending
+        info.finished = now()
+        if (kept := function.spec.job.ttl_after_finished) is not None:
+            info.expires = info.finished + seconds(kept)
         self._put_ended(info)
         done = self._done.pop(info.id, None)
         if done is not None:
@@ -224,17 +175,15 @@ class Runs:
     async def cancel(self, identity: str, *, lost: bool = False) -> RunInfo:
         """Stop a run: SIGTERM, and SIGKILL after ten seconds. `lost`: because we go, not because somebody wants it."""
         info = self.get(identity)
-        child = self._children.get(info.id)
-        if child is None:
+        tries = self._under_way.get(info.id)
+        if tries is None:
             return info
         info.state, info.lost = "cancelled", lost
         self._put(info)
-        child.signal(signal.SIGTERM)
-        try:
-            await asyncio.wait_for(asyncio.shield(self._done[info.id]), 10.0)
-        except TimeoutError:
-            child.signal(signal.SIGKILL)
-            await self._done[info.id]
+        done = self._done.get(info.id)
+        await tries.cancel()
+        if done is not None:
+            await asyncio.shield(done)
         return self.get(info.id)
 
     def active(self, function: str) -> int:
@@ -243,7 +192,7 @@ class Runs:
 
     async def close(self) -> None:
         """Cancel what still runs."""
-        await asyncio.gather(*(self.cancel(identity, lost=True) for identity in list(self._children)))
+        await asyncio.gather(*(self.cancel(identity, lost=True) for identity in list(self._under_way)))
         self._db.close()
 
     def untold(self) -> Sequence[RunInfo]:
@@ -266,18 +215,8 @@ class Runs:
         self._db.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?)", (info.id, info.function, info.created, text))
 
     def _forget_old(self) -> None:
-        rows = self._db.execute("SELECT id FROM run ORDER BY created DESC LIMIT -1 OFFSET ?", (KEPT,)).fetchall()
-        for (identity,) in rows:
-            if identity not in self._children:
-                self._db.execute("DELETE FROM run WHERE id = ?", (identity,))
-                self.told(identity)
-                shutil.rmtree(self.folder(identity), ignore_errors=True)
-
-
-def _ended_by(code: int) -> str:
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        return f"ended by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"ended by signal {-code}"
+        rows = self._db.execute(_OLD, (KEPT, now())).fetchall()
+        for identity in {identity for (identity,) in rows} - self._under_way.keys():
+            self._db.execute("DELETE FROM run WHERE id = ?", (identity,))
+            self.told(identity)
+            shutil.rmtree(self.folder(identity), ignore_errors=True)

@@ -14,6 +14,7 @@ import msgspec
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
 from trimtab.deploy.knative.manifests.container import container, literal, pod
 from trimtab.deploy.knative.manifests.events import reference
+from trimtab.deploy.knative.manifests.job import LONGEST, job_spec
 from trimtab.deploy.knative.manifests.names import child, labels, made
 from trimtab.errors import SpecError
 from trimtab.spec import CronTrigger
@@ -22,7 +23,7 @@ from trimtab.spec.quantity import seconds
 from trimtab.spec.schedule import NICKNAMES
 from trimtab.triggers.cron.event import encoded, source
 
-_JOB_LIMIT = 52
+_JOB_LIMIT = LONGEST - 11
 """Characters of a CronJob's name: its jobs' names are eleven longer."""
 _KEPT = 3
 """Finished jobs of each kind that the cluster keeps for their logs."""
@@ -87,12 +88,7 @@ def _cron_job(rendering: Rendering, trigger: CronTrigger, schedule: str, path: s
         raise SpecError(
             f"{path}.schedule", trigger.schedule, "whole minutes: a CronJob, which starts a job, knows no seconds"
         )
-    if starts_job:
-        from trimtab.deploy.knative.manifests.job import job_spec
-
-        work = job_spec(rendering)
-    else:
-        work = _post(rendering, trigger)
+    work = job_spec(rendering) if starts_job else _post(rendering, trigger)
     spec: dict[str, Any] = {
         "schedule": schedule,
         "timeZone": trigger.timezone,

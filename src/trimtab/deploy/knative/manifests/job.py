@@ -7,14 +7,20 @@ from typing import Any
 import msgspec
 
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
-from trimtab.deploy.knative.manifests.container import container, pod
+from trimtab.deploy.knative.manifests.container import MAIN, container, pod
 from trimtab.deploy.knative.manifests.names import JOB_SINK, child, labels, made
+from trimtab.errors import SpecError
+from trimtab.runtime.job import REFUSED
 from trimtab.spec.quantity import seconds
 
 KEPT = 24 * 3600
-"""Seconds a finished run stays on the cluster, with its log."""
-
-
+"""Seconds a run that has ended stays on the cluster, with its log, where the job does not say."""
+LONGEST = 61
+"""Characters of a Job's name: its pod's host name, a DNS label, has `-0` behind it when the Job is indexed."""
+_LONGEST_OF_SINK = LONGEST - 33
+"""Characters of a JobSink's name that leave room for the digest of an event."""
+FAILURES = "batch.kubernetes.io/job-index-failure-count"
+"""The annotation of a pod that says how many before it failed; Kubernetes counts only for indexed Jobs."""
 RUN = "trimtab.dev/run"
 PARAMETERS = "trimtab.dev/parameters"
 
@@ -30,14 +36,20 @@ def job(
     """Give the Job of one run."""
     given = {**rendering.function.spec.parameters, **parameters}
     spec = job_spec(rendering, given, inputs or {}, run=run, artifact_path=artifact_path)
-    found = made(rendering, "batch/v1", "Job", child(rendering.name, run), spec)
+    found = made(rendering, "batch/v1", "Job", child(rendering.name, run, limit=LONGEST), spec)
     found["metadata"]["labels"][RUN] = run
     found["metadata"]["annotations"][PARAMETERS] = msgspec.json.encode(given).decode()
     return found
 
 
 def job_sink(rendering: Rendering) -> Manifest:
-    """Give the JobSink that starts a run for each event that is posted to it."""
+    """Give the JobSink that starts a run for each event that is posted to it.
+
+    Errors: SpecError for a name that leaves no room for those of the runs.
+    """
+    if rendering.function.spec.job.backoff_limit and len(rendering.name) > _LONGEST_OF_SINK:
+        allowed = f"at most {_LONGEST_OF_SINK} characters: events start this job, and spec.job.backoffLimit has it tried again"
+        raise SpecError("metadata.name", rendering.name, allowed)
     started = {"metadata": {"labels": labels(rendering)}, "spec": job_spec(rendering)}
     return made(rendering, JOB_SINK, "JobSink", rendering.name, {"job": started})
 
@@ -50,7 +62,7 @@ def job_spec(
     run: str = "",
     artifact_path: str | None = None,
 ) -> dict[str, Any]:
-    """Give the `spec` of a Job. A run that fails is not repeated: whoever started it decides."""
+    """Give the `spec` of a Job."""
     spec = rendering.function.spec
     given = spec.parameters if parameters is None else parameters
     environ = {"TRIMTAB_FUNCTION": rendering.name, "TRIMTAB_PROJECT": rendering.function.metadata.project}
@@ -62,21 +74,49 @@ def job_spec(
         environ["TRIMTAB_ARTIFACT_PATH"] = artifact_path
     if inputs:
         environ["TRIMTAB_INPUTS"] = msgspec.json.encode(inputs).decode()
+    main = {**container(rendering, environ=environ), "terminationMessagePolicy": "FallbackToLogsOnError"}
+    if limit := spec.job.backoff_limit:
+        main["env"] = [*_tries(limit), *main["env"]]
+    kept = spec.job.ttl_after_finished
     found: dict[str, Any] = {
-        "backoffLimit": 0,
-        "ttlSecondsAfterFinished": KEPT,
+        **_repeated(limit),
+        "ttlSecondsAfterFinished": KEPT if kept is None else round(seconds(kept)),
         "template": {
             "metadata": {"labels": labels(rendering)},
             "spec": {
                 "restartPolicy": "Never",
                 "terminationGracePeriodSeconds": round(seconds(spec.timeouts.drain)),
-                "containers": [
-                    {**container(rendering, environ=environ), "terminationMessagePolicy": "FallbackToLogsOnError"}
-                ],
+                "containers": [main],
                 **pod(rendering),
             },
         },
     }
-    if deadline := round(seconds(spec.timeouts.request)):
+    if deadline := round(seconds(spec.job.active_deadline)):
         found["activeDeadlineSeconds"] = deadline
     return found
+
+
+def _repeated(limit: int) -> dict[str, Any]:
+    """Say how often a run that fails is tried again; one whose exit code says that it would fail again is not.
+
+    An indexed Job of one index does what a plain one does, and tells each pod how many failed before it (from Kubernetes
+    1.29 on), so that only the last one tells of the run's end.
+    """
+    if limit == 0:
+        return {"backoffLimit": 0}
+    codes = {"containerName": MAIN, "operator": "In", "values": [REFUSED]}
+    return {
+        "completionMode": "Indexed",
+        "completions": 1,
+        "parallelism": 1,
+        "backoffLimitPerIndex": limit,
+        "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": codes}]},
+    }
+
+
+def _tries(limit: int) -> list[dict[str, Any]]:
+    """Give the variables from which the container knows whether there is another try after it."""
+    return [
+        {"name": "TRIMTAB_BACKOFF_LIMIT", "value": str(limit)},
+        {"name": "TRIMTAB_FAILURES", "valueFrom": {"fieldRef": {"fieldPath": f"metadata.annotations['{FAILURES}']"}}},
+    ]

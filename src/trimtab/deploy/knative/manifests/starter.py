@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
 from trimtab.deploy.knative.manifests.container import literal
-from trimtab.deploy.knative.manifests.job import job_spec
+from trimtab.deploy.knative.manifests.job import LONGEST, job_spec
 from trimtab.deploy.knative.manifests.names import FUNCTION, child, labelled, labels
 from trimtab.deploy.knative.manifests.service import service
 from trimtab.handlers.starter import DIGEST, EVENT
@@ -19,7 +19,6 @@ _HANDLER = "trimtab.handlers.starter:handler"
 _RBAC = "rbac.authorization.k8s.io"
 _MOUNT = "/etc/jobsink-event"
 """Where a JobSink puts the event, too."""
-_LONGEST = 63
 
 
 def starter_name(rendering: Rendering) -> str:
@@ -67,6 +66,6 @@ def _job(rendering: Rendering) -> Manifest:
     container.setdefault("volumeMounts", []).append({"name": "trimtab-event", "mountPath": _MOUNT, "readOnly": True})
     item = {"path": "event", "fieldRef": {"fieldPath": f"metadata.annotations['{EVENT}']"}}
     inner.setdefault("volumes", []).append({"name": "trimtab-event", "downwardAPI": {"items": [item]}})
-    name = child(rendering.name, limit=_LONGEST - DIGEST - 1)
+    name = child(rendering.name, limit=LONGEST - DIGEST - 1)
     metadata: dict[str, Any] = {"name": name, "namespace": rendering.namespace, "labels": labels(rendering)}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}

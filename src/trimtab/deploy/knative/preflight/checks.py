@@ -14,7 +14,8 @@ from trimtab.deploy.knative.preflight.quota import exceeded
 
 OLDEST = (1, 15)
 """Knative Serving: the oldest whose API and behaviour the manifests are written for."""
-OLDEST_KUBERNETES = (1, 28)
+OLDEST_KUBERNETES = (1, 29)
+"""What counts for each pod of a Job how many before it failed."""
 _INSTALL = "install Knative Serving: https://knative.dev/docs/install/"
 _EVENTING = "install Knative Eventing: https://knative.dev/docs/install/"
 
