@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -189,6 +190,24 @@ def test_a_run_is_forgotten_when_its_time_is_over(tmp_path: Path, monkeypatch: p
             assert runs.folder(kept.id).exists()
 
     asyncio.run(go())
+
+
+def test_a_run_whose_end_finds_no_room_on_the_disk_ends_when_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs_module, "_AGAIN", 0.01)
+    put, refused = Runs._put, list[str]()
+
+    def refusing(self: Runs, info: RunInfo) -> None:
+        if info.tries == 2 and len(refused) < 3:
+            refused.append(info.state)
+            raise sqlite3.OperationalError("database or disk is full")
+        put(self, info)
+
+    monkeypatch.setattr(Runs, "_put", refusing)
+    info, _ = run(tmp_path, job(FAILS, backoff_limit=5), {"succeeds": 2})
+    assert (info.state, info.tries) == ("succeeded", 2)
+    assert refused == ["running", "succeeded", "succeeded"]
 
 
 def test_pauses_are_those_of_kubernetes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import sqlite3
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from trimtab.sqlite import File, transaction
 
 logger = logging.getLogger("trimtab.runs")
 
+_AGAIN = 1.0
+"""Seconds until the end of a run that could not be written down (a full disk) is written again."""
 KEPT = 1000
 """Runs in the history; older ones are forgotten with their files."""
 _SCHEMA = """
@@ -139,14 +142,27 @@ class Runs:
         return info
 
     async def _follow(self, info: RunInfo, tries: Tries, function: Function) -> None:
-        ending = await tries.finish(lambda: self._put(info))
+        ending = await tries.finish(lambda: self._put_if_possible(info))
         del self._under_way[info.id]
-        info.lost = self.get(info.id).lost
-        self._finish(info, ending, function)
+        while True:
+            try:
+                info.lost = self.get(info.id).lost
+                self._finish(info, ending, function)
+            except sqlite3.Error as exc:
+                logger.error("run %s %s, and that cannot be written down: %s", info.id, ending.state, exc)
+                await asyncio.sleep(_AGAIN)
+            else:
+                return
+
+    def _put_if_possible(self, info: RunInfo) -> None:
+        try:
+            self._put(info)
+        except sqlite3.Error as exc:
+            logger.warning("run %s goes on, and that cannot be written down: %s", info.id, exc)
 
     def _finish(self, info: RunInfo, ending: Ending, function: Function) -> None:
         info.state, info.exit_code, info.error = ending
-        info.finished = now()
+        info.finished = info.finished or now()
         if (kept := function.spec.job.ttl_after_finished) is not None:
             info.expires = info.finished + seconds(kept)
         self._put_ended(info)
