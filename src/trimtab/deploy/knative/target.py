@@ -310,7 +310,7 @@ class KnativeTarget(Target):
         return known.function, known.image
 
     def runs(self, function: str | None = None) -> list[RunInfo]:
-        """See Target. The cluster keeps a finished run for a day."""
+        """See Target. The cluster keeps a finished run for a day, or as long as `spec.job.ttlAfterFinished` says."""
         return Runs(self.api).list(function)
 
     def cancel(self, run: str) -> RunInfo:
