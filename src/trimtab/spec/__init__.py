@@ -4,14 +4,12 @@ from trimtab.spec.check import check
 from trimtab.spec.job import Job
 from trimtab.spec.load import LeftoverWarning, dump, from_dict, load, loads, to_dict
 from trimtab.spec.retrain import Retrain
+from trimtab.spec.triggers import Consumers, CronTrigger, EventTrigger, Retry, StreamTrigger, Trigger
 from trimtab.spec.types import (
     API_VERSION,
     Build,
-    Consumers,
-    CronTrigger,
     EnvSource,
     EnvVar,
-    EventTrigger,
     Function,
     FunctionSpec,
     KeyRef,
@@ -20,16 +18,13 @@ from trimtab.spec.types import (
     MicroBatch,
     Model,
     Resources,
-    Retry,
     Scale,
     Scheduling,
     Sink,
     Source,
-    StreamTrigger,
     Timeouts,
     Tracking,
     TrafficTarget,
-    Trigger,
     Volume,
     VolumeSource,
 )

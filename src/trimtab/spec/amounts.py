@@ -7,7 +7,8 @@ from trimtab.spec.hint import did_you_mean
 from trimtab.spec.job import Job
 from trimtab.spec.plain import join
 from trimtab.spec.quantity import Amount, canonical, duration, parse, seconds, size
-from trimtab.spec.types import Limits, Resources, Retry, Scale, Timeouts
+from trimtab.spec.triggers import Retry
+from trimtab.spec.types import Limits, Resources, Scale, Timeouts
 
 _HOUR = 3600.0
 _YEAR = 365 * 24 * _HOUR

@@ -21,21 +21,8 @@ from trimtab.spec.schedule import check_schedule, check_zone
 from trimtab.spec.serving import check_serving
 from trimtab.spec.stream import masked, references
 from trimtab.spec.stream import parse as parse_stream
-from trimtab.spec.types import (
-    CronTrigger,
-    EnvVar,
-    EventTrigger,
-    Function,
-    FunctionSpec,
-    Metadata,
-    Scale,
-    Sink,
-    StreamTrigger,
-    Timeouts,
-    TrafficTarget,
-    Trigger,
-    Volume,
-)
+from trimtab.spec.triggers import CronTrigger, EventTrigger, StreamTrigger, Trigger
+from trimtab.spec.types import EnvVar, Function, FunctionSpec, Metadata, Scale, Sink, Timeouts, TrafficTarget, Volume
 
 _RESERVED = ("PORT", "K_SERVICE", "K_CONFIGURATION", "K_REVISION")
 _FORBIDDEN_MOUNTS = ("/", "/dev", "/dev/log")
