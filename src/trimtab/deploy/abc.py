@@ -132,8 +132,8 @@ class RunInfo(Struct, kw_only=True):
     """It did not fail by itself: what ran it went away."""
     tries: int = 1
     """How often it was begun: more than once when it failed and `spec.job.backoffLimit` has it tried again."""
-    expires: float | None = None
-    """When it is forgotten, where a time is set."""
+    kept: float | None = None
+    """Seconds after its end at which it is forgotten; None where no time is set."""
 
 
 class DeadLetter(Struct, kw_only=True):

@@ -148,8 +148,8 @@ class FunctionHandle(Description):
         watch: bool = True,
         target: Target | str | None = None,
     ) -> Run:
-        """Run the job. With `watch`, block, and show its log on stderr; `local` runs it in this process, and does not try
-        it again when it fails.
+        """Run the job. With `watch`, block, and show its log on stderr; `local` runs it in this process, once and to
+        its end, whatever `spec.job` says.
 
         `handler` names another function of the same code; `returns` names what it returns, `rows` or `rows:dataset`: a
         DataFrame becomes a dataset, what has `predict` a model, a Path a file, and all else a result. Errors: SpecError, RunFailed (with `run`) when it does not

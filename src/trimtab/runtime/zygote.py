@@ -58,6 +58,7 @@ class _Zygote:
         self.reader, self.writer = os.pipe()
         os.set_blocking(self.writer, False)
         os.set_blocking(self.reader, False)
+        self.jobs: set[int] = set()
 
     def run(self) -> None:
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -84,6 +85,8 @@ class _Zygote:
             if pid == 0:
                 selector.close()
                 self.become(message, descriptors)
+            if message.get("mode") == "job":
+                self.jobs.add(pid)
             channel.send(self.sock, {"state": "forked", "id": message["id"], "pid": pid})
         for descriptor in descriptors:
             os.close(descriptor)
@@ -113,11 +116,16 @@ class _Zygote:
             os.read(self.reader, 4096)
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if pid == 0:
+            if ended is None:
                 return
+            if ended.si_pid in self.jobs:
+                self.jobs.discard(ended.si_pid)
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(ended.si_pid, signal.SIGKILL)  # what it started ends with it, as in a container
+            pid, status = os.waitpid(ended.si_pid, 0)
             channel.send(self.sock, {"state": "exited", "pid": pid, "code": os.waitstatus_to_exitcode(status)})
 
 

@@ -90,10 +90,21 @@ spec:
   handler: train:train
   source: {path: train.py}
   parameters: {depth: 3}
-  job: {activeDeadline: 1h, backoffLimit: 2, ttlAfterFinished: 12h}
+  job: {activeDeadline: 1h, ttlAfterFinished: 12h}
   sink: {uri: "https://events.example.com/in"}
   triggers:
     - {kind: cron, name: nightly, schedule: "0 3 * * *", overlap: skip}
+    - {kind: event, name: drift, filters: [{exact: {type: dev.trimtab.retrain}}]}
+""",
+    "tried": """
+metadata: {name: tried}
+spec:
+  kind: job
+  handler: train:train
+  source: {path: train.py}
+  job: {backoffLimit: 2}
+  triggers:
+    - {kind: cron, name: nightly, schedule: "0 3 * * *"}
     - {kind: event, name: drift, filters: [{exact: {type: dev.trimtab.retrain}}]}
 """,
 }

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 from tests.deploy.knative.specs import SPECS, function
 
 from trimtab.deploy.knative.manifests import Rendered, Rendering, render
@@ -237,21 +236,14 @@ def test_a_job_that_is_not_tried_again_is_a_plain_one() -> None:
 
 def test_the_name_of_a_run_leaves_room_for_its_pods_host_name() -> None:
     """Kubernetes refuses an indexed Job whose name, with the index behind it, is no DNS label."""
-    wanted = function("job")
+    wanted = function("tried")
     wanted.metadata.name = "n" * 63
-    rendering = Rendering(function=wanted, image=IMAGE, namespace="shop", job_sink=False)
+    rendering = Rendering(function=wanted, image=IMAGE, namespace="shop")
     assert len(job(rendering, "0123456789ab", {})["metadata"]["name"]) == 61
     objects = {manifest["kind"]: manifest for manifest in render(rendering).objects}
     assert len(objects["CronJob"]["metadata"]["name"]) == 50  # ... and a dash and ten digits
-    for length in (28, 29):
-        rendering.function.metadata.name = "n" * length
-        if length == 28:
-            assert render(replace(rendering, job_sink=True)).objects
-            continue
-        with pytest.raises(
-            SpecError, match=r"^metadata.name: found 'n{29}', allowed: at most 28 characters: events start"
-        ):
-            render(replace(rendering, job_sink=True))
+    assert "JobSink" not in objects  # it gives names of its own
+    assert objects["Trigger"]["spec"]["subscriber"]["ref"]["kind"] == "Service"
 
 
 def test_a_job_that_is_to_start_by_the_second_is_refused() -> None:

@@ -112,7 +112,16 @@ def test_a_knative_that_is_too_old(target: KnativeTarget, cluster: FakeCluster) 
 
 def test_a_kubernetes_that_is_too_old(target: KnativeTarget, cluster: FakeCluster) -> None:
     cluster.kubernetes = "v1.22.3"
-    assert failed(target, function())["kubernetes"].needed == "1.29 or newer"
+    assert failed(target, function())["kubernetes"].needed == "1.28 or newer"
+
+
+def test_a_kubernetes_that_is_too_old_for_a_job_that_is_tried_again(
+    target: KnativeTarget, cluster: FakeCluster
+) -> None:
+    cluster.kubernetes = "v1.28.9"
+    tried = function("kind: job, job: {backoffLimit: 1}")
+    assert failed(target, tried)["kubernetes"].needed == "1.29 or newer, for spec.job.backoffLimit"
+    assert all(check.ok for check in target.preflight(function("kind: job")))
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from tests.deploy.knative.test_client import until
 from tests.deploy.knative.test_target import function
 
 from trimtab.deploy.knative.manifests.job import KEPT
-from trimtab.deploy.knative.runs import Runs
+from trimtab.deploy.knative.runs import Runs, again, describe
 from trimtab.deploy.knative.target import KnativeTarget
+from trimtab.deploy.knative.times import seconds_of
 from trimtab.errors import NotFound
 from trimtab.spec import Function, FunctionSpec, Metadata
 
@@ -134,6 +135,52 @@ def test_a_run_that_took_too_long_says_so(target: KnativeTarget, cluster: FakeCl
     assert (found.state, found.error) == ("failed", "it took longer than 1m30s (spec.job.activeDeadline)")
 
 
+def tried(number: int, code: int) -> Object:
+    message = json.dumps({"trimtab.dev/result": {"results": {"count": number}, "error": f"ValueError: no {number}"}})
+    ended = {"exitCode": code, "message": message, "finishedAt": f"{TIME}{number}Z"}
+    status = {"phase": "Failed", "containerStatuses": [{"name": "user-container", "state": {"terminated": ended}}]}
+    notes = {"batch.kubernetes.io/job-index-failure-count": str(number - 1)}
+    return {"metadata": {"name": f"train-0-{number}", "annotations": notes}, "status": status}
+
+
+def run_of(status: Object, **annotations: str) -> Object:
+    spec = {
+        "backoffLimitPerIndex": 2,
+        "activeDeadlineSeconds": 60,
+        "template": {"spec": {"containers": [{"name": "x"}]}},
+    }
+    return {"metadata": {"name": "train", "annotations": annotations}, "spec": spec, "status": status}
+
+
+def test_a_run_that_its_deadline_ends_in_a_later_try_has_nothing_of_the_earlier_one() -> None:
+    """The Job's controller takes the pod that runs away; the one before stays."""
+    target = {
+        "type": "FailureTarget",
+        "status": "True",
+        "reason": "DeadlineExceeded",
+        "lastTransitionTime": f"{TIME}5Z",
+    }
+    failed = {**target, "type": "Failed", "lastTransitionTime": f"{TIME}8Z"}
+    item = run_of({"failed": 2, "conditions": [target, failed]})
+    found = describe(item, tried(1, 1), tried(1, 1)["status"]["containerStatuses"][0]["state"]["terminated"]["message"])
+    assert (found.exit_code, found.results, found.tries) == (None, {}, 2)
+    assert found.error == "it took longer than 1m (spec.job.activeDeadline)"
+    assert found.finished == seconds_of(f"{TIME}8Z")
+
+
+def test_a_run_that_is_cancelled_in_a_later_try_has_nothing_of_the_earlier_one() -> None:
+    item = run_of({"failed": 1, "active": 1}, **{"trimtab.dev/cancelled": f"{TIME}7Z"})
+    found = describe(item, tried(1, 1), "")
+    assert (found.state, found.exit_code, found.results) == ("cancelled", None, {})
+
+
+def test_a_try_is_not_tried_again_when_the_run_has_failed_and_waits_for_its_pods() -> None:
+    item = run_of({"failed": 1})
+    assert list(again(item, [tried(1, 143)], set())) == ["try 1 of 3 failed: ValueError: no 1; it is tried again"]
+    item["status"]["conditions"] = [{"type": "FailureTarget", "status": "True", "reason": "DeadlineExceeded"}]
+    assert list(again(item, [tried(1, 143)], set())) == []
+
+
 class Tried:
     """Kubernetes' Job controller for an indexed Job: a pod for each exit code, when `lines` tell of the one before."""
 
@@ -238,8 +285,7 @@ def test_a_run_that_was_cancelled_is_kept_for_a_day_as_finished_ones_are(
 def test_a_job_says_how_long_its_runs_are_kept(target: KnativeTarget, jobs: Jobs) -> None:
     short = function("kind: job, job: {ttlAfterFinished: 1h}", name="train")
     info = target.run(short, {})
-    assert info.finished is not None
-    assert info.expires == info.finished + 3600
+    assert info.kept == 3600
     jobs.code = None
     info = target.run(short, {}, wait=False)
     start = time.time()

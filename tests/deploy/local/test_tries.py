@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.deploy.local.conftest import gone
 
 from trimtab.config import settings
 from trimtab.deploy.abc import RunInfo
@@ -177,10 +179,9 @@ def test_a_run_is_forgotten_when_its_time_is_over(tmp_path: Path, monkeypatch: p
             for info in (kept, short):
                 await runs.wait(info.id, lambda _: None)
             ended = runs.get(short.id)
-            assert ended.finished is not None
-            assert ended.expires == pytest.approx(ended.finished + 3600)
+            assert ended.kept == 3600
             assert len(runs.list()) == 2
-            monkeypatch.setattr(runs_module, "now", lambda: (ended.expires or 0) + 1)
+            monkeypatch.setattr(runs_module, "now", lambda: (ended.finished or 0) + 3601)
             assert [info.id for info in runs.list()] == [kept.id]
             await runs.start(job("pass"), {}, {}, None)
             assert runs.folder(short.id).exists()  # nobody has been told of its end
@@ -210,6 +211,92 @@ def test_a_run_whose_end_finds_no_room_on_the_disk_ends_when_there_is_some(
     assert refused == ["running", "succeeded", "succeeded"]
 
 
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """While it is set, the disk is full for whatever is written of a run."""
+    event, put = threading.Event(), Runs._put
+    monkeypatch.setattr(runs_module, "_AGAIN", 0.01)
+    monkeypatch.setattr(runs_module, "_WRITTEN", 0.1)
+
+    def refusing(self: Runs, info: RunInfo) -> None:
+        if event.is_set() and info.state != "pending":
+            raise sqlite3.OperationalError("database or disk is full")
+        put(self, info)
+
+    monkeypatch.setattr(Runs, "_put", refusing)
+    yield event
+    event.clear()
+
+
+def test_a_run_that_begins_on_a_full_disk_is_watched(tmp_path: Path, full: threading.Event) -> None:
+    async def go() -> RunInfo:
+        async with machine(tmp_path) as runs:
+            full.set()
+            info = await runs.start(job("time.sleep(600)", active_deadline="1s"), {}, {}, None)
+            await asyncio.sleep(1.5)
+            full.clear()
+            return await runs.wait(info.id, lambda _: None)
+
+    info = asyncio.run(go())
+    assert (info.state, info.error) == ("failed", "it took longer than 1s (spec.job.activeDeadline)")
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_run_is_cancelled_on_a_full_disk_and_the_daemon_ends(
+    tmp_path: Path, full: threading.Event, lost: bool
+) -> None:
+    async def go() -> RunInfo:
+        async with machine(tmp_path) as runs:
+            info = await runs.start(job("time.sleep(600)"), {}, {}, None)
+            full.set()
+            return await runs.cancel(info.id, lost=lost)
+
+    info = asyncio.run(go())
+    assert (info.state, info.lost) == ("cancelled", lost)
+    for folder in Path("/proc").glob("[0-9]*"):
+        assert mark(tmp_path) not in environ_of(folder)
+
+
+def test_the_deadline_does_not_count_what_comes_before_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter = Machine.interpreter
+
+    async def slow(self: Machine, function: Function, folder: Path) -> str:
+        await asyncio.sleep(2.2)
+        return await interpreter(self, function, folder)
+
+    monkeypatch.setattr(Machine, "interpreter", slow)
+    info, _ = run(tmp_path, job("pass", active_deadline="2s"))
+    assert info.state == "succeeded", info.error
+
+
+def test_what_a_try_started_ends_with_it(tmp_path: Path) -> None:
+    body = "import subprocess; print('child', subprocess.Popen(['sleep', '600']).pid, flush=True)\n    " + FAILS
+    info, lines = run(tmp_path, job(body, backoff_limit=1), {"succeeds": 2})
+    assert info.state == "succeeded"
+    children = [int(line.split()[1]) for line in lines if line.startswith("child ")]
+    assert len(children) == 2
+    assert all(gone(pid) for pid in children)
+
+
+def test_a_run_that_the_daemon_lost_is_forgotten_in_time_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def go() -> list[RunInfo]:
+        async with machine(tmp_path) as runs:
+            info = await runs.start(job("pass", ttl_after_finished="1h"), {}, {}, None)
+            await runs.wait(info.id, lambda _: None)
+            ended = runs.get(info.id)
+            ended.state, ended.finished = "running", None
+            runs._put(ended)
+        async with machine(tmp_path) as runs:
+            (lost,) = runs.list()
+            assert (lost.state, lost.lost) == ("failed", True)
+            monkeypatch.setattr(runs_module, "now", lambda: (lost.finished or 0) + 3601)
+            return runs.list()
+
+    assert asyncio.run(go()) == []
+
+
 def test_pauses_are_those_of_kubernetes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert [tries.pause(failures) for failures in (1, 2, 3, 6, 7, 1000)] == [10, 20, 40, 320, 360, 360]
@@ -217,10 +304,16 @@ def test_pauses_are_those_of_kubernetes(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_no_process_is_left(tmp_path: Path) -> None:
     run(tmp_path, job(FAILS, backoff_limit=2))
-    mark = f"TRIMTAB_HOME={tmp_path}".encode()
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal() and int(folder.name) != os.getpid():
-            try:
-                assert mark not in (folder / "environ").read_bytes()
-            except OSError:
-                continue
+    for folder in Path("/proc").glob("[0-9]*"):
+        assert mark(tmp_path) not in environ_of(folder)
+
+
+def mark(home: Path) -> bytes:
+    return f"TRIMTAB_HOME={home}".encode()
+
+
+def environ_of(process: Path) -> bytes:
+    try:
+        return (process / "environ").read_bytes() if int(process.name) != os.getpid() else b""
+    except OSError:
+        return b""

@@ -171,18 +171,20 @@ def describe(item: Manifest, pod: Manifest | None, message: str = "") -> RunInfo
     """Give a run from its Job, its pod and its last words. Pure."""
     metadata, status = item["metadata"], item.get("status") or {}
     notes = metadata.get("annotations") or {}
+    tries = max(1, sum(status.get(name) or 0 for name in ("failed", "succeeded", "active")))
+    if pod is not None and _number(pod) < tries and (_late(item) or _cancelled(item)):
+        pod, message = None, ""  # of a try before the one that was ended, whose pod is gone
     ended = (main_status(pod).get("state") or {}).get("terminated") if pod else None
     said = report(message)
     state, error = _state(item, pod)
     failed = state == "failed"
-    finished = _cancelled(item) or _finished(status, ended) if state not in ("pending", "running") else None
     return RunInfo(
         id=_run(item),
         function=(metadata.get("labels") or {}).get(FUNCTION, ""),
         state=state,  # type: ignore[arg-type]
         created=seconds_of(metadata.get("creationTimestamp")) or 0.0,
         started=seconds_of(status.get("startTime")),
-        finished=finished,
+        finished=_cancelled(item) or _finished(item, ended) if state not in ("pending", "running") else None,
         exit_code=(ended or {}).get("exitCode"),
         parameters=msgspec.json.decode(notes.get(PARAMETERS, "{}")),
         results=said.get("results") or {},
@@ -190,22 +192,29 @@ def describe(item: Manifest, pod: Manifest | None, message: str = "") -> RunInfo
         artifact_path=_environ(item).get("TRIMTAB_ARTIFACT_PATH"),
         artifacts=said.get("artifacts") or {},
         cause=said.get("cause"),
-        tries=max(1, sum(status.get(name) or 0 for name in ("failed", "succeeded", "active"))),
-        expires=finished + _kept(item) if finished is not None else None,
+        tries=tries,
+        kept=_kept(item),
     )
 
 
 def again(item: Manifest, pods: list[Manifest], noted: set[int]) -> Iterator[str]:
     """Say which tries failed and have another after them, each once: `noted` keeps which."""
     limit = int(item["spec"].get("backoffLimitPerIndex") or 0)
+    if condition(item, "FailureTarget").get("status") == "True":
+        return  # it has failed, and waits for its pods to go
     for pod in pods:
         ended = main_status(pod).get("state", {}).get("terminated")
-        number = int((pod["metadata"].get("annotations") or {}).get(FAILURES) or 0) + 1
+        number = _number(pod)
         if not ended or ended.get("exitCode") in (0, REFUSED) or number > limit or number in noted:
             continue
         noted.add(number)
         error = report(_message(pod)).get("error") or _ended_by(ended)
         yield f"try {number} of {limit + 1} failed: {error}; it is tried again"
+
+
+def _number(pod: Manifest) -> int:
+    """Tell which try of its run a pod is."""
+    return int((pod["metadata"].get("annotations") or {}).get(FAILURES) or 0) + 1
 
 
 def _state(item: Manifest, pod: Manifest | None) -> tuple[str, str]:
@@ -236,11 +245,10 @@ def _cancelled(item: Manifest) -> float | None:
     return seconds_of((item["metadata"].get("annotations") or {}).get(CANCELLED))
 
 
-def _finished(status: dict[str, Any], ended: dict[str, Any] | None) -> float | None:
-    at = (ended or {}).get("finishedAt") or status.get("completionTime")
-    if at is None:
-        at = next((c.get("lastTransitionTime") for c in status.get("conditions") or []), None)
-    return seconds_of(at)
+def _finished(item: Manifest, ended: dict[str, Any] | None) -> float | None:
+    over = (condition(item, "Failed") or condition(item, "Complete")).get("lastTransitionTime")
+    process = (ended or {}).get("finishedAt") or (item.get("status") or {}).get("completionTime")
+    return seconds_of(over if _late(item) else process or over)
 
 
 def _ended_by(ended: dict[str, Any] | None) -> str:

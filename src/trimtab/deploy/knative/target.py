@@ -182,7 +182,8 @@ class KnativeTarget(Target):
         wanted = place.desired(rendering, live, forced=forced, hold=self.options.hold)
         force = self.options.force_conflicts
         facts = gather(api, facts, wanted.objects, force_conflicts=force, dry_run=dry_run)
-        return check(facts, wanted.objects), facts, wanted
+        tried_again = rendering.function.spec.job.backoff_limit > 0
+        return check(facts, wanted.objects, tried_again=tried_again), facts, wanted
 
     # Describing
 

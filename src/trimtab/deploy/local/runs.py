@@ -26,6 +26,8 @@ logger = logging.getLogger("trimtab.runs")
 
 _AGAIN = 1.0
 """Seconds until the end of a run that could not be written down (a full disk) is written again."""
+_WRITTEN = 5.0
+"""Seconds for which whoever cancels a run waits until its end is written down."""
 KEPT = 1000
 """Runs in the history; older ones are forgotten with their files."""
 _SCHEMA = """
@@ -35,12 +37,14 @@ CREATE TABLE IF NOT EXISTS run (
 CREATE TABLE IF NOT EXISTS untold (id TEXT PRIMARY KEY) STRICT;
 """
 _LIST = """
-SELECT info FROM run WHERE (?1 IS NULL OR function = ?1) AND ifnull(json_extract(info, '$.expires') > ?2, 1)
+SELECT info FROM run WHERE (?1 IS NULL OR function = ?1)
+AND ifnull(json_extract(info, '$.finished') + json_extract(info, '$.kept') > ?2, 1)
 ORDER BY created DESC, id
 """
 _OLD = """
 SELECT id FROM (SELECT id FROM run ORDER BY created DESC LIMIT -1 OFFSET ?1) UNION
-SELECT id FROM run WHERE json_extract(info, '$.expires') <= ?2 AND id NOT IN (SELECT id FROM untold)
+SELECT id FROM run WHERE json_extract(info, '$.finished') + json_extract(info, '$.kept') <= ?2
+AND id NOT IN (SELECT id FROM untold)
 """
 
 
@@ -115,6 +119,7 @@ class Runs:
             return msgspec.json.decode(known[0], type=RunInfo)
         folder = self.folder(identity)
         files = artifact_path or str(self.machine.settings.run_files(function.metadata.name, identity))
+        kept = function.spec.job.ttl_after_finished
         info = RunInfo(
             id=identity,
             function=function.metadata.name,
@@ -123,6 +128,7 @@ class Runs:
             parameters={**function.spec.parameters, **parameters},
             artifact_path=files,
             cause=event["id"] if event is not None else None,
+            kept=None if kept is None else seconds(kept),
         )
         self._put(info)
         self._done[identity] = asyncio.get_running_loop().create_future()
@@ -130,24 +136,24 @@ class Runs:
         try:
             await tries.begin(inputs, event)
         except BaseException as exc:
-            self._finish(info, Ending("failed", None, f"not started: {exc}"), function)
+            self._finish(info, Ending("failed", None, f"not started: {exc}"))
             raise
         self._under_way[identity] = tries
         info.state, info.started = "running", now()
-        self._put(info)
-        task = asyncio.get_running_loop().create_task(self._follow(info, tries, function))
+        self._put_if_possible(info)
+        task = asyncio.get_running_loop().create_task(self._follow(info, tries))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self._forget_old()
         return info
 
-    async def _follow(self, info: RunInfo, tries: Tries, function: Function) -> None:
+    async def _follow(self, info: RunInfo, tries: Tries) -> None:
         ending = await tries.finish(lambda: self._put_if_possible(info))
         del self._under_way[info.id]
+        info.lost = tries.lost
         while True:
             try:
-                info.lost = self.get(info.id).lost
-                self._finish(info, ending, function)
+                self._finish(info, ending)
             except sqlite3.Error as exc:
                 logger.error("run %s %s, and that cannot be written down: %s", info.id, ending.state, exc)
                 await asyncio.sleep(_AGAIN)
@@ -158,13 +164,11 @@ class Runs:
         try:
             self._put(info)
         except sqlite3.Error as exc:
-            logger.warning("run %s goes on, and that cannot be written down: %s", info.id, exc)
+            logger.warning("run %s is %s, and that cannot be written down: %s", info.id, info.state, exc)
 
-    def _finish(self, info: RunInfo, ending: Ending, function: Function) -> None:
+    def _finish(self, info: RunInfo, ending: Ending) -> None:
         info.state, info.exit_code, info.error = ending
         info.finished = info.finished or now()
-        if (kept := function.spec.job.ttl_after_finished) is not None:
-            info.expires = info.finished + seconds(kept)
         self._put_ended(info)
         done = self._done.pop(info.id, None)
         if done is not None:
@@ -189,18 +193,20 @@ class Runs:
         return self.get(identity)
 
     async def cancel(self, identity: str, *, lost: bool = False) -> RunInfo:
-        """Stop a run: SIGTERM, and SIGKILL after ten seconds. `lost`: because we go, not because somebody wants it."""
+        """Stop a run: SIGTERM, and SIGKILL after ten seconds. `lost`: because we go, not because somebody wants it.
+
+        A run whose end finds no room on the disk is not waited for: whoever asks later finds it.
+        """
         info = self.get(identity)
         tries = self._under_way.get(info.id)
         if tries is None:
             return info
         info.state, info.lost = "cancelled", lost
-        self._put(info)
-        done = self._done.get(info.id)
-        await tries.cancel()
-        if done is not None:
-            await asyncio.shield(done)
-        return self.get(info.id)
+        self._put_if_possible(info)
+        done = self._done[info.id]
+        await tries.cancel(lost=lost)
+        await asyncio.wait({done}, timeout=_WRITTEN)
+        return self.get(info.id) if done.done() else info
 
     def active(self, function: str) -> int:
         """Count the runs of a function that are under way."""

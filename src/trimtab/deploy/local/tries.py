@@ -41,8 +41,9 @@ class Tries:
     def __init__(self, machine: Machine, folder: Path, info: RunInfo, function: Function) -> None:
         self._machine, self._folder, self._info, self._function = machine, folder, info, function
         self._result, self._job = folder / "result.json", function.spec.job
-        limit = seconds(self._job.active_deadline)
-        self._deadline = time.monotonic() + limit if limit else None
+        self._deadline: float | None = None
+        self.lost = False
+        """Whether it was cancelled because we go, not because somebody wants it."""
         self._message: dict[str, Any] = {}
         self._zygote: Zygote | None = None
         self._child: Child | None = None
@@ -79,6 +80,8 @@ class Tries:
             "result": str(self._result),
             "environ": environ,
         }
+        if limit := seconds(self._job.active_deadline):
+            self._deadline = time.monotonic() + limit
         await self._fork()
 
     async def _fork(self) -> None:
@@ -97,12 +100,13 @@ class Tries:
         """Wait until it has succeeded, or failed for the last time; `changed` is called when another try has begun."""
         while True:
             ending = await self._attempt()
-            if ending.state != "failed" or ending.code == REFUSED or self._info.tries > self._limit:
-                return ending
-            if self._left() <= 0:
+            over = self._info.tries > self._job.backoff_limit or self._left() <= 0
+            if ending.state != "failed" or ending.code == REFUSED or over:
                 return ending
             wait = pause(self._info.tries)
-            self._note(f"try {self._info.tries} of {self._limit + 1} failed: {ending.error}; the next in {wait:g}s")
+            self._note(
+                f"try {self._info.tries} of {self._job.backoff_limit + 1} failed: {ending.error}; the next in {wait:g}s"
+            )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._cancelled.wait(), min(wait, self._left()))
             if self._cancelled.is_set():
@@ -117,10 +121,6 @@ class Tries:
                 return Ending("failed", ending.code, f"not started again: {exc}; before that: {ending.error}")
             self._info.tries += 1
             changed()
-
-    @property
-    def _limit(self) -> int:
-        return self._job.backoff_limit
 
     def _left(self) -> float:
         return self._deadline - time.monotonic() if self._deadline is not None else float("inf")
@@ -159,8 +159,9 @@ class Tries:
         with contextlib.suppress(OSError), (self._folder / "log").open("a", encoding="utf-8") as log:
             log.write(f"{text}\n")
 
-    async def cancel(self) -> None:
+    async def cancel(self, *, lost: bool = False) -> None:
         """Stop it: SIGTERM, and SIGKILL after ten seconds. `finish` gives the end."""
+        self.lost = lost
         self._cancelled.set()
         if self._child is not None:
             await self._end(self._child)

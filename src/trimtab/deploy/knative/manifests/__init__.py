@@ -23,7 +23,7 @@ def render(rendering: Rendering) -> Rendered:
     if not is_job:
         objects.append(service.service(rendering))
     elif any(isinstance(trigger, EventTrigger) for trigger in spec.triggers):
-        objects += [job.job_sink(rendering)] if rendering.job_sink else starter.starter(rendering)
+        objects += starter.starter(rendering) if rendering.starter else [job.job_sink(rendering)]
     for number, trigger in enumerate(spec.triggers):
         if isinstance(trigger, CronTrigger):
             notes += cron.notes(trigger, job=is_job)

@@ -36,6 +36,14 @@ class Rendering(Struct, frozen=True, kw_only=True):
         """The function's name, which is its Service's or Job's."""
         return self.function.metadata.name
 
+    @property
+    def starter(self) -> bool:
+        """Whether a Service of ours starts the job for events: where there is no JobSink, and for a job that is tried again.
+
+        Its runs are indexed Jobs, whose names must be DNS labels with room for an index; those that JobSinks give are not always.
+        """
+        return not self.job_sink or self.function.spec.job.backoff_limit > 0
+
 
 class Rendered(Struct, frozen=True, kw_only=True):
     """What came of it. `notes` are sentences about what the cluster does otherwise than the description says."""

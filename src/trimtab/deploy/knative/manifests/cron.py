@@ -25,8 +25,8 @@ from trimtab.triggers.cron.event import encoded, source
 
 _JOB_LIMIT = LONGEST - 11
 """Characters of a CronJob's name: its jobs' names are eleven longer."""
-_KEPT = 3
-"""Finished jobs of each kind that the cluster keeps for their logs."""
+_TICKS_KEPT, _RUNS_KEPT = 3, 100
+"""Jobs that succeeded, and as many that failed, that the cluster keeps at most: those that post ticks, and runs."""
 
 
 def cron(rendering: Rendering, trigger: CronTrigger, path: str) -> Manifest:
@@ -88,13 +88,13 @@ def _cron_job(rendering: Rendering, trigger: CronTrigger, schedule: str, path: s
         raise SpecError(
             f"{path}.schedule", trigger.schedule, "whole minutes: a CronJob, which starts a job, knows no seconds"
         )
-    work = job_spec(rendering) if starts_job else _post(rendering, trigger)
+    work, kept = (job_spec(rendering), _RUNS_KEPT) if starts_job else (_post(rendering, trigger), _TICKS_KEPT)
     spec: dict[str, Any] = {
         "schedule": schedule,
         "timeZone": trigger.timezone,
         "concurrencyPolicy": "Allow" if trigger.overlap == "allow" else "Forbid",
-        "successfulJobsHistoryLimit": _KEPT,
-        "failedJobsHistoryLimit": _KEPT,
+        "successfulJobsHistoryLimit": kept,
+        "failedJobsHistoryLimit": kept,
         "suspend": trigger.disabled,
         "jobTemplate": {"metadata": {"labels": labels(rendering, trigger.name)}, "spec": work},
     }

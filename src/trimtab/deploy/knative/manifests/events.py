@@ -38,9 +38,9 @@ def trigger(rendering: Rendering, wanted: EventTrigger, path: str) -> Manifest:
 def _subscriber(rendering: Rendering) -> dict[str, str]:
     if rendering.function.spec.kind != "job":
         return reference(rendering)
-    if rendering.job_sink:
-        return {"apiVersion": JOB_SINK, "kind": "JobSink", "name": rendering.name}
-    return {"apiVersion": SERVING, "kind": "Service", "name": starter_name(rendering)}
+    if rendering.starter:
+        return {"apiVersion": SERVING, "kind": "Service", "name": starter_name(rendering)}
+    return {"apiVersion": JOB_SINK, "kind": "JobSink", "name": rendering.name}
 
 
 def sink_binding(rendering: Rendering, sink: Sink, path: str) -> Manifest:

@@ -9,7 +9,6 @@ import msgspec
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
 from trimtab.deploy.knative.manifests.container import MAIN, container, pod
 from trimtab.deploy.knative.manifests.names import JOB_SINK, child, labels, made
-from trimtab.errors import SpecError
 from trimtab.runtime.job import REFUSED
 from trimtab.spec.quantity import seconds
 
@@ -17,8 +16,6 @@ KEPT = 24 * 3600
 """Seconds a run that has ended stays on the cluster, with its log, where the job does not say."""
 LONGEST = 61
 """Characters of a Job's name: its pod's host name, a DNS label, has `-0` behind it when the Job is indexed."""
-_LONGEST_OF_SINK = LONGEST - 33
-"""Characters of a JobSink's name that leave room for the digest of an event."""
 FAILURES = "batch.kubernetes.io/job-index-failure-count"
 """The annotation of a pod that says how many before it failed; Kubernetes counts only for indexed Jobs."""
 RUN = "trimtab.dev/run"
@@ -43,13 +40,7 @@ def job(
 
 
 def job_sink(rendering: Rendering) -> Manifest:
-    """Give the JobSink that starts a run for each event that is posted to it.
-
-    Errors: SpecError for a name that leaves no room for those of the runs.
-    """
-    if rendering.function.spec.job.backoff_limit and len(rendering.name) > _LONGEST_OF_SINK:
-        allowed = f"at most {_LONGEST_OF_SINK} characters: events start this job, and spec.job.backoffLimit has it tried again"
-        raise SpecError("metadata.name", rendering.name, allowed)
+    """Give the JobSink that starts a run for each event that is posted to it."""
     started = {"metadata": {"labels": labels(rendering)}, "spec": job_spec(rendering)}
     return made(rendering, JOB_SINK, "JobSink", rendering.name, {"job": started})
 

@@ -1,4 +1,4 @@
-"""What starts a job for an event where the cluster has no JobSink: a Service of ours that may create Jobs, and nothing else."""
+"""What starts a job for an event where no JobSink does: a Service of ours that may create Jobs, and nothing else."""
 
 from __future__ import annotations
 

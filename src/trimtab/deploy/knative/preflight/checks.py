@@ -14,18 +14,19 @@ from trimtab.deploy.knative.preflight.quota import exceeded
 
 OLDEST = (1, 15)
 """Knative Serving: the oldest whose API and behaviour the manifests are written for."""
-OLDEST_KUBERNETES = (1, 29)
-"""What counts for each pod of a Job how many before it failed."""
+OLDEST_KUBERNETES, OLDEST_OF_TRIES = (1, 28), (1, 29)
+"""The second one counts for each pod of a Job how many before it failed: for jobs that are tried again."""
 _INSTALL = "install Knative Serving: https://knative.dev/docs/install/"
 _EVENTING = "install Knative Eventing: https://knative.dev/docs/install/"
 
 
-def check(facts: Facts, manifests: list[Manifest]) -> list[Check]:
-    """Give the table for these objects; a row that is not `ok` names what to do."""
+def check(facts: Facts, manifests: list[Manifest], *, tried_again: bool = False) -> list[Check]:
+    """Give the table for these objects, and whether they are a job that is tried again; a row that is not `ok` names what to do."""
     reach = _reach(facts)
     if not reach.ok:
         return [reach]
-    rows = [reach, _kubernetes(facts), *_apis(facts, needs.kinds(manifests)), _namespace(facts)]
+    oldest = OLDEST_OF_TRIES if tried_again else OLDEST_KUBERNETES
+    rows = [reach, _kubernetes(facts, oldest), *_apis(facts, needs.kinds(manifests)), _namespace(facts)]
     rows += _features(facts, manifests)
     rows += _permissions(facts.permissions, facts.namespace)
     rows += _brokers(facts, manifests)
@@ -88,10 +89,10 @@ def _reach(facts: Facts) -> Check:
     return Check(name="api", found=facts.error, needed="an API server that answers", fix=fix, ok=False)
 
 
-def _kubernetes(facts: Facts) -> Check:
+def _kubernetes(facts: Facts, oldest: tuple[int, int]) -> Check:
     found = version(facts.kubernetes)
-    ok = found is None or found >= OLDEST_KUBERNETES
-    needed = f"{OLDEST_KUBERNETES[0]}.{OLDEST_KUBERNETES[1]} or newer"
+    ok = found is None or found >= oldest
+    needed = f"{oldest[0]}.{oldest[1]} or newer{', for spec.job.backoffLimit' if oldest == OLDEST_OF_TRIES else ''}"
     return Check(
         name="kubernetes",
         found=facts.kubernetes or "unknown",
@@ -107,7 +108,8 @@ def _apis(facts: Facts, wanted: Iterable[Kind]) -> list[Check]:
     if SERVICE.api in apis or not apis:
         rows.append(_knative(facts))
     if ROLE.api in apis:
-        found = "not there; a Service of ours, which may create jobs, starts them"
+        here = "there, and not for jobs that are tried again" if JOB_SINK.api in facts.groups else "not there"
+        found = f"{here}; a Service of ours, which may create jobs, starts them"
         rows.append(Check(name="jobsink", found=found, needed=f"{JOB_SINK.api}, or that Service"))
     missing = sorted(api for api in apis if "knative" in api and api not in facts.groups)
     rows += [
