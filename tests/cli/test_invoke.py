@@ -48,6 +48,15 @@ def test_data_is_what_it_looks_like(
     assert (sent, headers["content-type"]) == (body, content_type)
 
 
+def test_broken_json_is_sent_as_text_and_said(cli: Cli, server: Any) -> None:
+    result = cli("invoke", server.url, "-d", '{"name": ')
+    assert result.exit_code == 0
+    assert result.stderr.startswith("warning: -d looks like JSON and is not (Input data was truncated)")
+    assert cli("invoke", server.url, "-d", "{not json", "--content-type", "text/x").stderr == ""
+    ((_, _, headers, sent), _) = server.requests
+    assert (sent, headers["content-type"]) == (b'{"name": ', "text/plain; charset=utf-8")
+
+
 def test_a_content_type_that_is_given_wins(cli: Cli, server: Any) -> None:
     cli("invoke", server.url, "-d", "1", "--content-type", "text/x")
     cli("invoke", server.url, "-d", "1", "-H", "Content-Type: text/y")

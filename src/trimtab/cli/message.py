@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from trimtab.cli import output as out
 from trimtab.cli.options import add_options, gather, pair
 
 if TYPE_CHECKING:
@@ -107,8 +108,9 @@ def _by_name(name: str) -> str | None:
 def _by_look(content: bytes) -> str:
     try:
         msgspec.json.decode(content)
-    except msgspec.DecodeError:
-        pass
+    except msgspec.DecodeError as error:
+        if content.lstrip().startswith((b"{", b"[")):
+            out.warn(f"-d looks like JSON and is not ({error}); --content-type says what it is")
     else:
         return "application/json"
     try:

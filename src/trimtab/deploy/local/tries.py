@@ -80,9 +80,9 @@ class Tries:
             "result": str(self._result),
             "environ": environ,
         }
+        await self._fork()
         if limit := seconds(self._job.active_deadline):
             self._deadline = time.monotonic() + limit
-        await self._fork()
 
     async def _fork(self) -> None:
         assert self._zygote is not None
