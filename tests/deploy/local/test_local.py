@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from trimtab.deploy.local import logs
 from trimtab.deploy.local.autoscale import TICK_INTERVAL
 from trimtab.errors import Conflict, DeployFailed, NotFound, SpecError
 from trimtab.spec import EnvVar, TrafficTarget
@@ -203,6 +204,22 @@ def test_the_logs_hold_what_a_handler_logs_and_prints(local: Any, call: Any) -> 
     assert '"seen"' in lines
     assert "printed" in lines
     assert list(local.target.logs("talk", tail=1)) == lines.splitlines()[-1:]
+
+
+def test_logs_are_followed_beyond_the_end_of_a_function(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / f"talk-0000{number}.log" for number in (1, 2, 3))
+    first.write_text("one\n")
+    second.write_text("two\n")
+    lines = logs.read(tmp_path, follow=True, tail=None, revision=None)
+    assert next(lines) == "one"
+    second.unlink()  # after the folder was listed, before it is read
+    third.write_text("three\n")
+    assert next(lines) == "three"
+    third.unlink()
+    second.write_text("more\n")
+    assert next(lines) == "more"
+    third.write_text("three\nfour\n")  # the name of a deleted function, deployed anew
+    assert [next(lines), next(lines)] == ["three", "four"]
 
 
 @pytest.mark.chaos

@@ -172,12 +172,20 @@ def _kept(place: Path) -> Checkout | None:
 
 
 def _sweep(cache: Path) -> None:
-    """Forget the checkouts that were not asked for longest."""
-    places = sorted((path for path in cache.iterdir() if path.is_dir()), key=lambda path: -path.stat().st_mtime)
-    for place in places[_KEPT:]:
-        if time.time() - place.stat().st_mtime > _GRACE:
+    """Forget the checkouts that were not asked for longest. Others fetch and forget in the same folder meanwhile."""
+    for place, asked in _newest_first(cache)[_KEPT:]:
+        if time.time() - asked > _GRACE:
             (place / "time").unlink(missing_ok=True)  # first: without it the rest does not count
             shutil.rmtree(place, ignore_errors=True)
+
+
+def _newest_first(cache: Path) -> list[tuple[Path, float]]:
+    found = []
+    for place in cache.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if place.is_dir():
+                found.append((place, place.stat().st_mtime))
+    return sorted(found, key=lambda entry: -entry[1])
 
 
 def _fetch(folder: Path, wanted: Reference) -> None:

@@ -140,9 +140,15 @@ class Daemon:
                         logger.exception("scaling %s", live.revision.name)
             self.events.notify()
             if ticks % 60 == 0:
-                self._trim_logs()
+                try:
+                    self._trim_logs()
+                except OSError:
+                    logger.exception("trimming logs")
             if ticks % 3600 == 0:
-                await self.machine.sweep()
+                try:
+                    await self.machine.sweep()
+                except OSError:
+                    logger.exception("removing environments")
 
     def _trim_logs(self) -> None:
         for path in self.settings.logs.rglob("*.log"):

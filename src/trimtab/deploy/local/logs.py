@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -22,14 +23,21 @@ def read(folder: Path, *, follow: bool, tail: int | None, revision: str | None) 
 
 def _new_lines(folder: Path, revision: str | None, positions: dict[Path, int]) -> Iterator[str]:
     """Yield whole lines that came since `positions`; a file that shrank was trimmed, and is read from its end on."""
-    for path in sorted(folder.glob("*.log")):
+    paths = sorted(folder.glob("*.log"))
+    for gone in positions.keys() - set(paths):
+        del positions[gone]
+    for path in paths:
         if revision is not None and path.stem != revision:
             continue
-        begin = positions.get(path, 0)
-        if path.stat().st_size < begin:
-            positions[path] = path.stat().st_size
+        try:
+            log = path.open("rb")
+        except FileNotFoundError:  # its revision was forgotten, or its function deleted
             continue
-        with path.open("rb") as log:
+        with log:
+            begin, size = positions.get(path, 0), os.fstat(log.fileno()).st_size
+            if size < begin:
+                positions[path] = size
+                continue
             log.seek(begin)
             for line in log:
                 if not line.endswith(b"\n"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterable
@@ -40,7 +41,12 @@ def _newest_first(root: Path) -> list[tuple[Path, float]]:
 
 
 def _size(place: Path) -> int:
-    return sum(file.lstat().st_size for file in place.rglob("*"))
+    """Give its bytes. Interpreters that run from it write and replace files in it meanwhile."""
+    size = 0
+    for file in place.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            size += file.lstat().st_size
+    return size
 
 
 def _remove(place: Path, *, keep_finished: bool = False) -> bool:
