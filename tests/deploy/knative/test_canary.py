@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from tests.deploy.knative.fake.knative import pod, update
 from tests.deploy.knative.fake.server import FakeCluster, Fault
 from tests.deploy.knative.test_target import edited
 
-from trimtab.deploy.knative.canary import Figures, Guard, figures, last, read, since, tripped
+from trimtab.deploy.knative.canary import Canary, Figures, Guard, figures, last, read, since, tripped
 from trimtab.deploy.knative.client.kinds import SERVICE
 from trimtab.deploy.knative.target import KnativeTarget, Options
 from trimtab.errors import Conflict, TargetUnreachable
@@ -91,6 +92,79 @@ def test_slow_answers_send_the_traffic_back(held: KnativeTarget, cluster: FakeCl
     cluster.metrics[POD] = [page(0), page(100, seconds=0.7)]
     done = held.canary("hello", [10, 100], 0.0, Guard(max_latency=0.25))
     assert done.reason == "99% of 100 answers took up to 1 s; at most 0.25 s may they take"
+
+
+RUNNING = {"name": "user-container", "ready": True, "restartCount": 0, "state": {"running": {}}}
+UNREADY = {"type": "Ready", "status": "False"}
+
+
+def ended(reason: str, code: int) -> dict[str, Any]:
+    """Give the state of a container that ended, and was started again."""
+    last = {"terminated": {"reason": reason, "exitCode": code, "containerID": "containerd://1"}}
+    return {**RUNNING, "restartCount": 1, "lastState": last}
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        (ended("OOMKilled", 137), "out of memory"),
+        (ended("Error", 3), "exit code 3"),
+        ({**ended("Error", 139), "state": {"waiting": {"reason": "CrashLoopBackOff"}}}, "exit code 139"),
+    ],
+)
+def test_a_replica_that_ends_sends_the_traffic_back_though_no_figure_tells(
+    held: KnativeTarget, cluster: FakeCluster, status: dict[str, Any], why: str
+) -> None:
+    def goes(_: Figures) -> None:
+        pod(cluster, "hello-00002", 1, conditions=[UNREADY], containerStatuses=[status], phase="Running")
+
+    cluster.metrics[POD] = [page(0), page(100)]
+    done = held.canary("hello", [10, 50, 100], 0.0, Guard(), goes)
+    assert (done.state, done.reason) == ("rolled back", f"a replica ended ({why}): {POD}")
+    assert shares(held) == {"hello-00001": 100, "hello-00002": 0}
+    assert [each.percent for each in done.steps] == [10, 50]
+
+
+def test_what_ended_before_it_got_traffic_or_from_outside_is_not_held_against_it(
+    held: KnativeTarget, cluster: FakeCluster
+) -> None:
+    ready = {"type": "Ready", "status": "True"}
+    pod(cluster, "hello-00002", 1, conditions=[ready], containerStatuses=[ended("Error", 1)], phase="Running")
+    pod(cluster, "hello-00002", 2, conditions=[UNREADY], containerStatuses=[ended("Error", 137)], phase="Failed")
+
+    def drained(_: Figures) -> None:
+        name = pod(cluster, "hello-00002", 3, conditions=[UNREADY], containerStatuses=[ended("Error", 143)])
+        leaving = cluster.object("v1", "pods", name)
+        leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        cluster.add("v1", "pods", name, **leaving)
+
+    cluster.metrics[POD] = [page(0), page(100), page(100), page(300)]
+    assert held.canary("hello", [10, 50, 100], 0.0, Guard(), drained).state == "promoted"
+
+
+def test_a_revision_that_is_not_ready_any_more_gets_no_traffic(held: KnativeTarget, cluster: FakeCluster) -> None:
+    failed = {"type": "Ready", "status": "False", "reason": "ExitCode1", "message": "Container failed with: no model"}
+    update(cluster, "revisions", "hello-00002", conditions=[failed])
+    cluster.metrics[POD] = [page(0)]
+    asked = Canary(held.api, "hello", "hello-00002", Guard(), lambda _: None, patience=30.0)
+    done = asked.run([10, 100], 0.0)
+    assert done.reason == "it is not ready any more: ExitCode1: Container failed with: no model"
+
+
+def test_replicas_of_which_none_becomes_ready_send_the_traffic_back(held: KnativeTarget, cluster: FakeCluster) -> None:
+    pod(cluster, "hello-00002", 1, conditions=[UNREADY], containerStatuses=[RUNNING], phase="Running")
+    now = [0.0]
+    said: list[int] = []
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    asked = Canary(
+        held.api, "hello", "hello-00002", Guard(), said.append, patience=30.0, clock=lambda: now[0], sleep=sleep
+    )
+    done = asked.run([10, 100], 300.0)
+    assert (done.state, done.reason) == ("rolled back", "none of its 1 replicas was ready for 30 s")
+    assert (said, now[0]) == ([10, 0], 35.0)
 
 
 def test_a_step_waits_until_enough_requests_have_come(held: KnativeTarget, cluster: FakeCluster) -> None:

@@ -1,4 +1,4 @@
-"""A canary: a new revision gets the traffic step by step, and none when its figures trip the guard.
+"""A canary: a new revision gets the traffic step by step, and none when its figures trip the guard, or its replicas fail.
 
 The figures are those of the revision's own pods, `/metrics` read through the cluster's API or from Prometheus. The decision and the figures
 of each step are kept on the function's Service.
@@ -15,8 +15,10 @@ import msgspec
 from msgspec import Struct, field
 
 from trimtab.deploy.knative.client.api import Api
-from trimtab.deploy.knative.client.kinds import POD, SERVICE
+from trimtab.deploy.knative.client.kinds import POD, REVISION, SERVICE
 from trimtab.deploy.knative.describe import OF_REVISION, is_ready
+from trimtab.deploy.knative.failing import all_down, ends, failing
+from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.errors import NotFound, TargetError, TargetUnreachable
 
 NOTE = "trimtab.dev/canary"
@@ -106,7 +108,8 @@ def tripped(found: Figures, guard: Guard) -> str:
 class Canary:
     """One canary. `split` sends so many percent to the revision and the rest to where it came from.
 
-    `counters` gives the revision's counters; without it the pods are asked.
+    `counters` gives the revision's counters; without it the pods are asked. `patience`: seconds in which one of its replicas must
+    be ready while there are any.
     """
 
     def __init__(
@@ -117,6 +120,7 @@ class Canary:
         guard: Guard,
         split: Callable[[int], None],
         *,
+        patience: float,
         counters: Callable[[], Counters] | None = None,
         say: Callable[[Figures], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
@@ -124,8 +128,12 @@ class Canary:
     ) -> None:
         self._api, self._name, self._guard, self._split, self._say = api, name, guard, split, say
         self._clock, self._sleep = clock, sleep
-        self._counters = counters or self._pods
+        self._counters, self._patience = counters, patience
         self._seen: Counters = {}
+        self._ends: set[tuple[str, str]] = set()
+        """Ends of containers that were there before it got traffic."""
+        self._down: float | None = None
+        """Since when no replica is ready."""
         self.decision = Decision(revision=revision)
 
     def run(self, steps: list[int], every: float) -> Decision:
@@ -133,6 +141,7 @@ class Canary:
 
         Interrupted, the split stays where it is, and the same call goes on from the first step.
         """
+        self._ends = set(ends(self._replicas()))
         for percent in steps:
             self._split(percent)
             if percent == 100:
@@ -145,26 +154,38 @@ class Canary:
 
     def _watch(self, percent: int, every: float) -> str:
         """Look at the figures until the step is over; say what trips the guard."""
-        self._scrape()
+        self._scrape(self._replicas())
         before, started = dict(self._seen), self._clock()
         while True:
             self._sleep(min(5.0, every))
-            self._scrape()
+            pods = self._replicas()
+            self._scrape(pods)
             found = figures(since(self._seen, before), percent, self._guard.quantile)
-            reason = tripped(found, self._guard)
+            reason = tripped(found, self._guard) or self._failing(pods)
             over = self._clock() - started >= every and found.requests >= self._guard.min_requests
             if reason or over:
                 self.decision.steps.append(found)
                 self._say(found)
                 return reason
 
-    def _scrape(self) -> None:
-        """Take over what there is; what was read of pods that are gone stays as it was."""
-        self._seen |= self._counters()
+    def _replicas(self) -> list[Manifest]:
+        return self._api.all(POD, {OF_REVISION: self.decision.revision})
 
-    def _pods(self) -> Counters:
+    def _failing(self, pods: list[Manifest]) -> str:
+        """Say what fails, though no figure tells. Errors: NotFound when the revision was deleted."""
+        now = self._clock()
+        self._down = (now if self._down is None else self._down) if all_down(pods) else None
+        if self._down is not None and now - self._down >= self._patience:
+            return f"none of its {len(pods)} replicas was ready for {self._patience:g} s"
+        return failing(self._api.get(REVISION, self.decision.revision), pods, self._ends)
+
+    def _scrape(self, pods: list[Manifest]) -> None:
+        """Take over what there is; what was read of pods that are gone stays as it was."""
+        self._seen |= self._counters() if self._counters is not None else self._read(pods)
+
+    def _read(self, pods: list[Manifest]) -> Counters:
         found: Counters = {}
-        for pod in filter(is_ready, self._api.all(POD, {OF_REVISION: self.decision.revision})):
+        for pod in filter(is_ready, pods):
             name = pod["metadata"]["name"]
             path = POD.path(self._api.namespace, f"{name}:{_PORT}", "proxy/metrics")
             try:

@@ -246,7 +246,10 @@ class KnativeTarget(Target):
             return scrape(self.settings.prometheus, self.api.namespace, info.revision)
 
         asked = counters if self.settings.prometheus else None
-        canary = Canary(self.api, name, info.revision, guard, step, counters=asked, say=say, sleep=self._sleep)
+        start = seconds(self.deployed(name).spec.timeouts.start)
+        canary = Canary(
+            self.api, name, info.revision, guard, step, patience=start, counters=asked, say=say, sleep=self._sleep
+        )
         return canary.run(steps, every)
 
     def reach(self, url: str, ingress: str = "") -> tuple[str, dict[str, str]]:
