@@ -261,13 +261,23 @@ _STREAM = (
     ),
     click.option("--path", metavar="PATH", help="The function's path (default: /)."),
     click.option("--attempts", type=click.IntRange(min=0), help="Retries after the first try (default: 10)."),
+    click.option(
+        "--backoff",
+        type=click.Choice(["linear", "exponential"]),
+        help="How waiting grows with them (default: exponential).",
+    ),
+    click.option("--delay", metavar="DURATION", help="The unit of that waiting (default: 200ms)."),
+    click.option("--max-delay", metavar="DURATION", help="The longest wait (default: 5m)."),
     click.option("--dead-letter", metavar="STREAM|URL", help="Where what cannot be delivered goes."),
 )
 
 
+_RETRY = ("attempts", "backoff", "delay", "max_delay", "dead_letter")
+
+
 def stream_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The settings of a stream trigger that were given, as fields of `StreamTrigger`; parameter `settings`."""
-    names = ("batch", "wait", "concurrency", "order", "start", "lease", "path", "attempts", "dead_letter")
+    names = ("batch", "wait", "concurrency", "order", "start", "lease", "path", *_RETRY)
     return add_options(gather(command, "settings", _stream, names), _STREAM)
 
 
@@ -275,7 +285,7 @@ def _stream(**values: Any) -> dict[str, Any]:
     from trimtab.spec import Retry
 
     given = {name: value for name, value in values.items() if value is not None}
-    retry = {name: given.pop(name) for name in ("attempts", "dead_letter") if name in given}
+    retry = {name: given.pop(name) for name in _RETRY if name in given}
     return {**given, "retry": Retry(**retry)}
 
 

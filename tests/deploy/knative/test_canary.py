@@ -173,6 +173,20 @@ def test_a_step_waits_until_enough_requests_have_come(held: KnativeTarget, clust
     assert (done.state, done.steps[0].requests) == ("promoted", 201)
 
 
+def test_a_canary_that_is_interrupted_leaves_what_it_saw(held: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.metrics[POD] = [page(0), page(100)]
+
+    def cut(found: Figures) -> None:
+        if found.percent == 50:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        held.canary("hello", [10, 50, 100], 0.0, Guard(min_requests=0), cut)
+    kept = last(held.api.get(SERVICE, "hello"))
+    assert kept is not None
+    assert (kept.state, [each.percent for each in kept.steps]) == ("running", [10])
+
+
 def test_a_decision_outlives_the_next_deployment(held: KnativeTarget, cluster: FakeCluster) -> None:
     cluster.metrics[POD] = [page(0), page(100)]
     done = held.canary("hello", [10, 100], 0.0, Guard())

@@ -140,6 +140,10 @@ def test_deleting_names_the_very_object(api: Api, cluster: FakeCluster) -> None:
     ("status", "message", "kind", "words"),
     [
         (401, "Unauthorized", Expired, "does not accept the credentials"),
+        (403, 'forbidden: User "system:anonymous" cannot get path "/apis"', Expired, "had no credentials from us"),
+        (403, 'services.serving.knative.dev "hello" is forbidden: ValidatingAdmissionPolicy \'p\' with binding \'b\' denied request: no', Refused, "was refused: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"),
+        (403, 'pods "x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot', Refused, "violates PodSecurity"),
+        (403, 'x "y" is forbidden: User "a" may not', Forbidden, "not allowed"),
         (403, 'User "a" cannot create resource "services" in API group "serving.knative.dev" in', Forbidden, "no permission to create services.serving.knative.dev"),
         (403, "pods is forbidden: exceeded quota: small, requested: pods=1", Refused, "exceeded quota: small, requested: pods=1; free some"),
         (403, 'admission webhook "v.example.com" denied the request: no', Refused, "webhook v.example.com: no"),

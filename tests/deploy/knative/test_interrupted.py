@@ -63,6 +63,25 @@ def test_a_deployment_is_completed_by_the_next(
     }
 
 
+@pytest.mark.parametrize("writes", range(4))
+def test_a_removal_of_a_job_takes_its_runs_whenever_it_is_cut_off(
+    target: KnativeTarget, cluster: FakeCluster, cutting: dict[str, int | None], writes: int
+) -> None:
+    job = function("kind: job, triggers: [{kind: cron, name: c, schedule: '@daily'}]")
+    target.deploy(job)
+    target.run(job, {}, wait=False)
+    assert cluster.names("batch/v1", "jobs")
+    cutting["writes"] = writes
+    try:
+        target.delete("hello")
+    except Cut:
+        cutting["writes"] = None
+        target.delete("hello")
+    cutting["writes"] = None
+    assert cluster.names("batch/v1", "jobs") == cluster.names("batch/v1", "cronjobs") == []
+    assert cluster.names("v1", "configmaps") == []
+
+
 @pytest.mark.parametrize("writes", range(5))
 def test_a_removal_is_completed_by_the_next(
     target: KnativeTarget, cluster: FakeCluster, cutting: dict[str, int | None], writes: int

@@ -47,6 +47,21 @@ def test_following_goes_on_across_restarts_and_new_pods(target: KnativeTarget, c
     lines.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(("tail", "begun"), [(1, ["newest"]), (3, ["old 2", "old 3", "newest"])])
+def test_following_begins_at_the_tail_in_every_pod(
+    target: KnativeTarget, cluster: FakeCluster, tail: int, begun: list[str]
+) -> None:
+    target.deploy(function())
+    first, second = "hello-00001-deployment-1", pod(cluster, "hello-00001", 2)
+    cluster.logs[first] = [(f"2026-01-01T00:00:0{number}.0", f"old {number}") for number in range(4)]
+    cluster.logs[second] = [("2026-01-01T00:00:05.0", "newest")]
+    lines: Any = iter(target.logs("hello", follow=True, tail=tail))
+    assert [next(lines) for _ in begun] == begun
+    cluster.logs[first].append(("2026-01-01T00:00:06.0", "after"))
+    assert next(lines) == "after"
+    lines.close()
+
+
 def consumer(cluster: FakeCluster, name: str, **status: Any) -> None:
     containers = [{"name": "consume"}]
     metadata = {"labels": {**OURS, "trimtab.dev/trigger": "orders"}}

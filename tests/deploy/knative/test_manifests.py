@@ -16,14 +16,14 @@ import pytest
 from tests.deploy.knative.specs import SPECS, function
 
 from trimtab.deploy.knative.manifests import Rendered, Rendering, render
-from trimtab.deploy.knative.manifests.cron import fields
+from trimtab.deploy.knative.manifests.cron import fields, wants_cron_job
 from trimtab.deploy.knative.manifests.delivery import iso
 from trimtab.deploy.knative.manifests.job import job
 from trimtab.deploy.knative.manifests.names import child
 from trimtab.deploy.knative.podlog import in_utc
 from trimtab.errors import SpecError
 from trimtab.project import monitoring
-from trimtab.spec import Job, loads
+from trimtab.spec import CronTrigger, Function, FunctionSpec, Job, Metadata, Retry, StreamTrigger, loads
 from trimtab.spec.document import to_yaml
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -222,6 +222,23 @@ def test_a_schedule_is_written_in_fields(schedule: str, expected: str) -> None:
 def test_an_interval_that_no_fields_can_say_is_refused(schedule: str) -> None:
     with pytest.raises(SpecError, match=r"schedule: found '@every .*', allowed: an interval that divides the minute"):
         fields(schedule, "schedule")
+
+
+def test_retries_of_a_tick_are_what_a_pingsource_cannot_do() -> None:
+    assert not wants_cron_job(CronTrigger(name="c", schedule="@hourly", catch_up="none", overlap="allow"))
+    tried = CronTrigger(name="c", schedule="@hourly", catch_up="none", overlap="allow", retry=Retry(attempts=2))
+    assert wants_cron_job(tried)
+
+
+def test_all_of_a_streams_retries_reach_its_consumer() -> None:
+    retry = Retry(attempts=3, backoff="linear", delay="2s", max_delay="1m")
+    stream = StreamTrigger(name="s", url="redis://redis/orders", retry=retry)
+    made = Function(metadata=Metadata(name="hello"), spec=FunctionSpec(handler="hello", triggers=[stream]))
+    found = render(Rendering(function=made, image=IMAGE, namespace="shop")).objects
+    consumer = next(item for item in found if item["kind"] in ("ContainerSource", "Deployment"))
+    main = consumer["spec"]["template"]["spec"]["containers"][0]
+    given = " ".join([*main.get("command", []), *main.get("args", [])])
+    assert "--attempts 3 --backoff linear --delay 2s --max-delay 1m" in given
 
 
 def test_a_job_that_is_not_tried_again_is_a_plain_one() -> None:

@@ -11,7 +11,10 @@ from tests.deploy.knative.fake.knative import Knative, healthy, update
 from tests.deploy.knative.fake.server import FakeCluster
 
 from trimtab.deploy.abc import Stage
+from trimtab.deploy.knative.canary import Guard
 from trimtab.deploy.knative.client.failures import FieldConflict
+from trimtab.deploy.knative.client.kinds import SERVICE
+from trimtab.deploy.knative.routing import _followed
 from trimtab.deploy.knative.target import KnativeTarget, Options
 from trimtab.errors import Conflict, NotFound, PreflightFailed, SpecError
 from trimtab.spec import Function, TrafficTarget, loads
@@ -139,6 +142,68 @@ def test_rollback_goes_to_the_ready_revision_before(target: KnativeTarget) -> No
     assert target.rollback("hello", "hello-00002").revisions[1].percent == 100
 
 
+def test_a_revision_that_failed_gets_no_traffic(target: KnativeTarget, cluster: FakeCluster) -> None:
+    target.deploy(edited(1))
+    target.deploy(edited(2))
+    update(cluster, "revisions", "hello-00001", conditions=[{"type": "Ready", "status": "False"}])
+    failed = "revision 'hello-00001' never became ready; deploy a corrected one"
+    with pytest.raises(Conflict, match=failed):
+        target.rollback("hello", "hello-00001")
+    with pytest.raises(Conflict, match=failed):
+        target.traffic("hello", [TrafficTarget(revision="hello-00001", percent=1), TrafficTarget(percent=99)])
+    assert {r.name: r.percent for r in target.get("hello").revisions} == {"hello-00001": 0, "hello-00002": 100}
+
+
+def test_a_route_that_cannot_be_ends_the_wait(target: KnativeTarget, cluster: FakeCluster) -> None:
+    target.deploy(edited(1))
+
+    def refused(_: float) -> None:
+        service = cluster.object(SERVING, "services", "hello")
+        why = {"type": "RoutesReady", "status": "False", "reason": "RevisionMissing", "message": "hello-00009 is gone"}
+        seen = service["metadata"]["generation"]
+        update(cluster, "services", "hello", conditions=[why], observedGeneration=seen)
+
+    refused(0.0)
+    live = target.api.get(SERVICE, "hello")
+    with pytest.raises(Conflict, match=r"the traffic cannot flow as told \(RevisionMissing: hello-00009 is gone\)"):
+        _followed(target.api, "hello", live, refused)
+
+
+def test_a_job_has_nothing_to_go_back_to_and_no_address(target: KnativeTarget) -> None:
+    target.deploy(function("kind: job"))
+    with pytest.raises(Conflict, match="'hello' is of kind job: it has no revisions to go back to"):
+        target.rollback("hello")
+    with pytest.raises(Conflict, match="a job is started with `trimtab run`"):
+        target.reach(target.get("hello").url)
+
+
+def test_tags_stay_where_they_are_when_a_revision_is_held_and_in_a_canary(target: KnativeTarget) -> None:
+    target.deploy(edited(1))
+    stable = TrafficTarget(revision="hello-00001", percent=100, tag="stable")
+    target.traffic("hello", [stable])
+    target.options = Options(hold=True)
+    target.deploy(edited(2))
+    assert [list(revision.urls) for revision in target.get("hello").revisions] == [["stable"], ["canary"]]
+    target.canary("hello", [100], 0.0, Guard())
+    assert [(list(each.urls), each.percent) for each in target.get("hello").revisions] == [(["stable"], 0), ([], 100)]
+
+
+def test_a_model_that_is_a_file_here_is_refused(target: KnativeTarget) -> None:
+    target.settings = replace(target.settings, registry="127.0.0.1:1/team")
+    model = "kind: serving, models: [{key: rf, path: /tmp/model.pkl}]"
+    made = function(model)
+    built = replace(made, spec=replace(made.spec, build=replace(made.spec.build, image=None)))
+    with pytest.raises(SpecError, match=r"spec.models\[0\].path: found '/tmp/model.pkl', allowed: an address"):
+        target.deploy(built)
+
+
+def test_another_namespace_than_the_targets_is_refused(target: KnativeTarget) -> None:
+    made = function()
+    target.settings = replace(target.settings, namespace="")
+    with pytest.raises(SpecError, match=r"metadata.namespace: found 'shop', allowed: 'default', the namespace of the"):
+        target.deploy(replace(made, metadata=replace(made.metadata, namespace="shop")))
+
+
 def test_traffic_that_cannot_be_is_refused(target: KnativeTarget) -> None:
     target.deploy(function())
     with pytest.raises(SpecError, match="traffic: found 50, allowed: percents that sum to 100"):
@@ -205,6 +270,27 @@ def test_diff_names_what_differs_field_by_field(target: KnativeTarget, cluster: 
     assert rows["Trigger/hello-b", ""] == (None, "made")
     assert rows["Trigger/hello-a", ""] == ("removed", None)
     assert cluster.names("eventing.knative.dev/v1", "triggers") == ["hello-a"]
+
+
+def test_diff_shows_what_was_taken_away(target: KnativeTarget) -> None:
+    memory = "resources: {limits: {memory: 1Gi}}"
+    target.deploy(function(f"scale: {{max: 4}}, rolloutDuration: 2m, {memory}"))
+    assert target.diff(function(f"scale: {{max: 4}}, rolloutDuration: 2m, {memory}")) == []
+    rows = {(each.object, each.field): (each.live, each.desired) for each in target.diff(function())}
+    scale = 'spec.template.metadata.annotations["autoscaling.knative.dev/max-scale"]'
+    rollout = 'metadata.annotations["serving.knative.dev/rollout-duration"]'
+    assert (rows["Service/hello", scale], rows["Service/hello", rollout]) == (("4", None), ("120s", None))
+    described = {field: row for (kind, field), row in rows.items() if kind == "ConfigMap/hello-trimtab"}
+    assert described['data["function.json"].spec.resources'] == ({"limits": {"memory": "1Gi"}}, None)
+
+
+def test_what_was_deployed_by_a_tag_is_promoted_by_the_digest_that_runs(
+    target: KnativeTarget, cluster: FakeCluster
+) -> None:
+    target.deploy(function(image="registry.example.com/hello:latest"))
+    digest = f"registry.example.com/hello@sha256:{'cd' * 32}"
+    update(cluster, "revisions", "hello-00001", containerStatuses=[{"name": "user-container", "imageDigest": digest}])
+    assert target.deployed("hello").spec.build.image == digest
 
 
 def test_without_an_image_or_a_registry_it_says_what_to_give(target: KnativeTarget, tmp_path: Path) -> None:

@@ -74,6 +74,8 @@ def export(
 def _objects(
     function: Function, target: str, image: str | None, output: Literal["yaml", "json"], *, keda: bool, job_sink: bool
 ) -> None:
+    from trimtab.deploy.knative import record
+    from trimtab.deploy.knative.commit import commit_of
     from trimtab.deploy.knative.manifests import Rendering, render
     from trimtab.deploy.named import settings_of
     from trimtab.spec.document import to_yaml
@@ -81,26 +83,25 @@ def _objects(
     image = image or function.spec.build.image
     if image is None:
         raise click.UsageError("an image is needed: give --image, or set spec.build.image")
-    if "@sha256:" not in image:
-        out.warn(f"{image} is not named by its digest: what runs changes whenever the tag is moved")
     cluster = settings_of(target)
     namespace = cluster.namespace or function.metadata.namespace
-    found = render(
-        Rendering(
-            function=function,
-            image=image,
-            namespace=namespace,
-            environ=cluster.environ,
-            keda=keda,
-            job_sink=job_sink,
-        )
+    rendering = Rendering(
+        function=function,
+        image=image,
+        namespace=namespace,
+        commit=commit_of(function),
+        environ=cluster.environ,
+        keda=keda,
+        job_sink=job_sink,
     )
+    found = render(rendering)
+    objects = [record.written(rendering), *found.objects]
     for note in found.notes:
         out.warn(note)
     if output == "json":
-        out.json({"apiVersion": "v1", "kind": "List", "items": found.objects})
+        out.json({"apiVersion": "v1", "kind": "List", "items": objects})
     else:
-        click.echo("---\n".join(map(to_yaml, found.objects)).rstrip("\n"))
+        click.echo("---\n".join(map(to_yaml, objects)).rstrip("\n"))
 
 
 @click.command()

@@ -150,6 +150,7 @@ class Canary:
             if reason:
                 self._split(0)
                 return self._decide("rolled back", reason)
+            self._decide("running", "")  # whoever interrupts it finds how far it came
         return self._decide("promoted" if steps[-1] == 100 else "running", "")
 
     def _watch(self, percent: int, every: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from trimtab.spec import Function
 
 def commit_of(function: Function) -> str:
     """Give the git commit of a function's source; empty where it has none or git does not know."""
-    path = function.spec.source.path
+    path, elsewhere = function.spec.source.path, function.spec.source.git
+    if elsewhere is not None:
+        commit = re.search(r"@([0-9a-f]{40})(?:#|$)", elsewhere)
+        return commit[1] if commit else ""
     if path is None:
         return ""
     folder = Path(path) if Path(path).is_dir() else Path(path).parent

@@ -1,13 +1,16 @@
-"""Live against desired, field by field: only fields that the description sets are compared. Pure."""
+"""Live against desired, field by field: what the description sets, and what it set and does not any more. Pure."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from trimtab.deploy.knative.manifests.abc import Manifest
-from trimtab.deploy.knative.manifests.names import COMMIT, VERSION
+from trimtab.deploy.knative.manifests.names import COMMIT, FIELD_MANAGER, VERSION
+from trimtab.deploy.knative.record import KEY
 from trimtab.errors import SpecError
 from trimtab.spec.quantity import parse
 
@@ -34,21 +37,48 @@ def compare(desired: list[Manifest], live: list[Manifest], pruned: list[Manifest
         if name not in there:
             found.append(Difference(object=name, field="", desired="made"))
             continue
+        wanted, known = _opened(item), _opened(there[name])
         found += [
             Difference(object=name, field=field, live=old, desired=new)
-            for field, old, new in _fields(item, there[name])
+            for field, old, new in _fields(wanted, known, owned=_owned(known))
         ]
     return found + [Difference(object=_name(item), field="", live="removed") for item in pruned]
 
 
-def _fields(desired: Any, live: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+def _opened(item: Manifest) -> Manifest:
+    """Give a record with its description as fields, whose values are all ours."""
+    if item["kind"] != "ConfigMap":
+        return item
+    with suppress(msgspec.DecodeError, KeyError):
+        return {**item, "data": {**item["data"], KEY: msgspec.json.decode(item["data"][KEY])}}
+    return item
+
+
+def _owned(live: Manifest) -> Any:
+    """Give the fields that our last apply set (`fieldsV1`): apply takes away those that are not named any more."""
+    owned: dict[str, Any] = {}
+    for entry in live["metadata"].get("managedFields") or []:
+        if entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply":
+            owned.update(entry.get("fieldsV1") or {})
+    if live["kind"] == "ConfigMap" and isinstance((live.get("data") or {}).get(KEY), dict):
+        owned = {**owned, "f:data": {f"f:{KEY}": _all_of(live["data"][KEY])}}
+    return owned
+
+
+def _all_of(value: Any) -> Any:
+    return {f"f:{key}": _all_of(each) for key, each in value.items()} if isinstance(value, dict) else {}
+
+
+def _fields(desired: Any, live: Any, path: str = "", owned: Any = None) -> list[tuple[str, Any, Any]]:
+    owned = owned or {}
     if isinstance(desired, dict) and isinstance(live, dict):
+        gone = [key for key in live if key not in desired and f"f:{key}" in owned and key not in _IGNORED]
         return [
             row
             for key, value in desired.items()
             if key not in _IGNORED
-            for row in _fields(value, live.get(key, _MISSING), _join(path, key))
-        ]
+            for row in _fields(value, live.get(key, _MISSING), _join(path, key), owned.get(f"f:{key}"))
+        ] + [(_join(path, key), live[key], None) for key in gone]
     if isinstance(desired, list) and isinstance(live, list):
         return _lists(desired, live, path)
     return [] if _same(desired, live) else [(path, None if live is _MISSING else live, desired)]

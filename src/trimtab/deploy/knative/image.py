@@ -32,6 +32,18 @@ def image_of(function: Function, cluster: ClusterSettings, stages: Stages) -> st
     return built.reference
 
 
+def no_files(function: Function) -> None:
+    """Refuse models that are files of this machine, for an image that is built does not hold them. Errors: SpecError."""
+    for number, model in enumerate(function.spec.models):
+        if model.path and "://" not in model.path.removeprefix("file://"):
+            raise SpecError(
+                f"spec.models[{number}].path",
+                model.path,
+                "an address that the cluster reaches (store://, https://, s3://): files of this machine are not in its images",
+                hint="`project.log_model` puts a file into the store",
+            )
+
+
 def equipped(function: Function, cluster: ClusterSettings) -> Function:
     """Require what the image needs besides the function's own: the clients of its streams, and of where the target keeps
     artifacts and state."""

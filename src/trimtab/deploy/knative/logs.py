@@ -23,7 +23,7 @@ _LOOK = 1.0
 
 def read(api: Api, labels: dict[str, str], tail: int | None) -> Iterator[str]:
     """Yield what the pods have said, oldest first, with what a container said before it was started again."""
-    yield from (line for _, line, _ in _merged(api, api.all(POD, labels), tail))
+    yield from (line for _, line, _ in _newest(_merged(api, api.all(POD, labels), tail), tail))
 
 
 def lines(api: Api, pod: Manifest) -> Iterator[str]:
@@ -32,13 +32,17 @@ def lines(api: Api, pod: Manifest) -> Iterator[str]:
 
 
 def _merged(api: Api, pods: list[Manifest], tail: int | None) -> list[tuple[str, str, str]]:
-    """Give (time, line, pod), by time."""
+    """Give (time, line, pod), by time: of each pod the last line, and `tail` lines at least where there are so many."""
     found: list[tuple[str, str, str]] = []
     for pod in pods:
         name = pod["metadata"]["name"]
         found += [(at, line, name) for at, line in _all(api, pod, tail)]
     found.sort(key=lambda each: each[0])
-    return found if tail is None else found[max(len(found) - tail, 0) :]
+    return found
+
+
+def _newest(lines: list[tuple[str, str, str]], tail: int | None) -> list[tuple[str, str, str]]:
+    return lines if tail is None else lines[max(len(lines) - tail, 0) :]
 
 
 def _all(api: Api, pod: Manifest, tail: int | None) -> Iterator[tuple[str, str]]:
@@ -68,8 +72,10 @@ class Following:
     def __iter__(self) -> Iterator[str]:
         try:
             pods = self._api.all(POD, self._labels)
-            for at, line, pod in _merged(self._api, pods, self._tail):
+            merged = _merged(self._api, pods, self._tail)
+            for at, _, pod in merged:  # what `tail` leaves out was there before, and is not followed either
                 self._last[pod] = max(at, self._last.get(pod, ""))
+            for _, line, _ in _newest(merged, self._tail):
                 yield line
             self._attach(_ended(pods))
             looked, last_look = time.monotonic(), False

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from trimtab.deploy.knative import record
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.failures import Forbidden
-from trimtab.deploy.knative.client.kinds import CONFIG_MAP, MADE, RARE, SERVICE, SINK_BINDING, Kind, kind_of
+from trimtab.deploy.knative.client.kinds import CONFIG_MAP, JOB, MADE, RARE, SERVICE, SINK_BINDING, Kind, kind_of
 from trimtab.deploy.knative.manifests import Rendered, Rendering, render
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.manifests.container import BOUND
@@ -84,7 +84,12 @@ def _pinned(live: Manifest | None) -> list[dict[str, Any]]:
         for name, percent in shares.items()
         if percent
     ]
-    return [*flowing, {"latestRevision": True, "percent": 0, "tag": CANARY}] if flowing else []
+    tagged = [
+        {"latestRevision": False, "revisionName": each["revisionName"], "percent": 0, "tag": each["tag"]}
+        for each in ((live or {}).get("status") or {}).get("traffic") or []
+        if each.get("tag") not in (None, "", CANARY)
+    ]
+    return [*flowing, *tagged, {"latestRevision": True, "percent": 0, "tag": CANARY}] if flowing else []
 
 
 def _template_notes(live: Manifest | None) -> dict[str, str]:
@@ -165,14 +170,17 @@ def _let_go(api: Api, item: Manifest) -> None:
 
 
 def remove(api: Api, name: str) -> None:
-    """Delete a function: what calls it first, its record last, so that a removal that is interrupted can be repeated.
-
-    Errors: NotFound.
+    """Delete a function: what calls it first, then its runs, its record last, so that a removal that is interrupted can be
+    repeated. Errors: NotFound.
     """
     items = owned(api, name)
     if not items:
         raise NotFound(f"no function {name!r}")
-    prune(api, sorted(items, key=lambda item: (kind_of(item) == CONFIG_MAP, kind_of(item) == SERVICE)))
+    records = [item for item in items if kind_of(item) == CONFIG_MAP]
+    prune(api, sorted((item for item in items if item not in records), key=lambda item: kind_of(item) == SERVICE))
+    for run in api.all(JOB, {MANAGED_BY: FIELD_MANAGER, FUNCTION: name}):
+        api.delete(JOB, run["metadata"]["name"])
+    prune(api, records)
 
 
 def _ours(item: Manifest) -> bool:

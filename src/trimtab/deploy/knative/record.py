@@ -14,7 +14,8 @@ from trimtab.deploy.knative.manifests.names import child, labelled
 from trimtab.spec import Function, Source, from_dict
 from trimtab.spec.plain import plain
 
-_KEY = "function.json"
+KEY = "function.json"
+"""The part of the ConfigMap that holds the description."""
 _IMAGE = "image"
 
 
@@ -35,11 +36,11 @@ def written(rendering: Rendering) -> Manifest:
     function = rendering.function
     kept = replace(function, spec=replace(function.spec, source=Source()))
     document = msgspec.json.encode(plain(kept, defaults=False)).decode()
-    data = {_KEY: document, _IMAGE: rendering.image}
+    data = {KEY: document, _IMAGE: rendering.image}
     return labelled(rendering, "v1", "ConfigMap", name_of(rendering.name), {"data": data})
 
 
 def read(config_map: Manifest) -> Record:
     """Read a record. A version of Trimtab that knew more fields wrote it: those are an error, by name (SpecError)."""
     data = config_map.get("data") or {}
-    return Record(from_dict(msgspec.json.decode(data[_KEY])), data[_IMAGE])
+    return Record(from_dict(msgspec.json.decode(data[KEY])), data[_IMAGE])

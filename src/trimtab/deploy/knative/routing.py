@@ -42,6 +42,9 @@ def _followed(api: Api, name: str, changed: Manifest, sleep: Callable[[float], N
             routes.get("status") == "True" or routes.get("reason") == "RolloutInProgress"
         ):
             return
+        if is_current(service, changed) and routes.get("status") == "False":
+            said = f"{routes.get('reason', 'no reason is given')}: {routes.get('message', '')}".rstrip(": ")
+            raise Conflict(f"{name!r}: the traffic cannot flow as told ({said}); split it otherwise")
         sleep(0.2)
     raise Conflict(
         f"{name!r}: the ingress has not followed the change after {_ROUTE:g} s; `trimtab get {name}` shows where it is"

@@ -22,7 +22,7 @@ from trimtab.deploy.knative.client.failures import Forbidden
 from trimtab.deploy.knative.client.kinds import (
     BROKER,
     CONFIG_MAP,
-    JOB,
+    REVISION,
     SERVICE,
     kind_of,
 )
@@ -31,7 +31,7 @@ from trimtab.deploy.knative.consumers import consumers_of, wait_for
 from trimtab.deploy.knative.describe import OF_REVISION
 from trimtab.deploy.knative.evidence import Evidence
 from trimtab.deploy.knative.forward import shared
-from trimtab.deploy.knative.image import image_of
+from trimtab.deploy.knative.image import image_of, no_files
 from trimtab.deploy.knative.ingress import gate, load_balancer, through
 from trimtab.deploy.knative.look import described
 from trimtab.deploy.knative.manifests.abc import Rendered, Rendering
@@ -145,12 +145,17 @@ class KnativeTarget(Target):
         return differences.compare(wanted, live, place.stale(live, wanted))
 
     def _within(self, function: Function) -> Api:
-        own = function.metadata.namespace
-        if self.settings.namespace or own == Function().metadata.namespace:
-            return self.api
-        return self.api.within(own)
+        own, here = function.metadata.namespace, self.api.namespace
+        if not self.settings.namespace and own not in (Function().metadata.namespace, here):
+            hint = "TRIMTAB_NAMESPACE, or `namespace` in targets.yaml, gives the target another one"
+            raise SpecError(
+                "metadata.namespace", own, f"{here!r}, the namespace of the target {self.name!r}", hint=hint
+            )
+        return self.api
 
     def _rendering(self, function: Function, image: str) -> Rendering:
+        if not function.spec.build.image:
+            no_files(function)
         return Rendering(
             function=function,
             image=image,
@@ -203,20 +208,23 @@ class KnativeTarget(Target):
     def delete(self, name: str) -> None:
         """See Target. The runs of a job go too."""
         place.remove(self.api, name)
-        for item in self.api.all(JOB, {MANAGED_BY: FIELD_MANAGER, FUNCTION: name}):
-            self.api.delete(JOB, item["metadata"]["name"])
 
     def traffic(self, name: str, targets: list[TrafficTarget]) -> FunctionInfo:
         """See Target."""
         info = self.get(name)
         if not info.revisions:
             raise Conflict(f"{name!r} is of kind {info.kind}: it has no revisions to split traffic between")
+        for failed in (each.name for each in info.revisions if each.state == "failed"):
+            if any(target.revision == failed and target.percent for target in targets):
+                raise Conflict(f"revision {failed!r} never became ready; deploy a corrected one")
         split(self.api, name, targets, {revision.name for revision in info.revisions}, self._sleep)
         return self.get(name)
 
     def rollback(self, name: str, revision: str | None = None) -> FunctionInfo:
         """See Target."""
         info = self.get(name)
+        if not info.revisions:
+            raise Conflict(f"{name!r} is of kind {info.kind}: it has no revisions to go back to")
         if revision is None:
             revision = revision_before(info)
         tags = [TrafficTarget(revision=r.name, percent=0, tag=tag) for r in info.revisions for tag in r.urls]
@@ -237,10 +245,16 @@ class KnativeTarget(Target):
                 f"{name!r}: {info.revision} has all the traffic; `trimtab deploy --hold` leaves it where it is"
             )
         old = rest.name
+        tags = [
+            TrafficTarget(revision=each.name, percent=0, tag=tag)
+            for each in info.revisions
+            for tag in each.urls
+            if tag != place.CANARY
+        ]
 
         def step(percent: int) -> None:
             shares = [(old, 100 - percent), (info.revision, percent)]
-            self.traffic(name, [TrafficTarget(revision=to, percent=share) for to, share in shares if share])
+            self.traffic(name, [*(TrafficTarget(revision=to, percent=share) for to, share in shares if share), *tags])
 
         def counters() -> Counters:
             return scrape(self.settings.prometheus, self.api.namespace, info.revision)
@@ -254,7 +268,11 @@ class KnativeTarget(Target):
 
     def reach(self, url: str, ingress: str = "") -> tuple[str, dict[str, str]]:
         """See Target. Without `ingress`: the configured one. Else, if the name does not resolve, the cluster's load balancer,
-        or a pod of its ingress through the API, as long as this process lives."""
+        or a pod of its ingress through the API, as long as this process lives. Errors: Conflict where there is no URL."""
+        if not url:
+            raise Conflict(
+                "it has no address: a job is started with `trimtab run`, and what is not ready yet has none so far"
+            )
         return through(url, ingress or self.settings.ingress, lambda: load_balancer(self.api) or self._forwarded())
 
     def _forwarded(self) -> str:
@@ -343,4 +361,13 @@ class KnativeTarget(Target):
     def deployed(self, name: str) -> Function:
         """Give a deployed function's description with its image, as `promote` takes it to another target."""
         function, image = self._deployed(name)
+        if "@sha256:" not in image:
+            image = self._running(name) or image
         return replace(function, spec=replace(function.spec, build=replace(function.spec.build, image=image)))
+
+    def _running(self, name: str) -> str:
+        """Give the image that the newest ready revision runs, by the digest that Knative found behind its tag; empty for none."""
+        status = (self.api.find(SERVICE, name) or {}).get("status") or {}
+        revision = self.api.find(REVISION, ready) if (ready := status.get("latestReadyRevisionName")) else None
+        found = ((revision or {}).get("status") or {}).get("containerStatuses") or [{}]
+        return str(found[0].get("imageDigest") or "")

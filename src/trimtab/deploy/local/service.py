@@ -189,9 +189,16 @@ class Service:
     async def rollback(self, to: str | None) -> None:
         """Send everything to `to`, or to the ready revision before the one that serves most."""
         async with self.lock:
+            if not self.record.traffic:
+                raise Conflict(f"{self.name!r} is of kind job: it has no revisions to go back to")
             if to is None:
                 to = self._before()
-            await self._split([TrafficTarget(revision=to, percent=100)])
+            tags = [
+                TrafficTarget(revision=each.revision, percent=0, tag=each.tag)
+                for each in self.record.traffic
+                if each.tag
+            ]
+            await self._split([TrafficTarget(revision=to, percent=100), *tags])
 
     def _before(self) -> str:
         serving = max(self.record.traffic, key=lambda target: target.percent).revision

@@ -157,7 +157,7 @@ class Store:
         elif before.get("spec") != item.get("spec"):
             metadata["generation"] = before["metadata"].get("generation", 1) + 1
         metadata["managedFields"] = [
-            {"manager": manager, "operation": operation}
+            {"manager": manager, "operation": operation, "fieldsV1": self._owned(key, (manager, operation))}
             for manager, operation in sorted({who for each in self.owners.get(key, {}).values() for who in each})
         ]
         if before == item:
@@ -165,6 +165,15 @@ class Store:
         self.objects[key] = item
         self._note("ADDED" if before is None else "MODIFIED", key, item)
         return copy.deepcopy(item)
+
+    def _owned(self, key: Key, who: tuple[str, str]) -> Object:
+        """Write what a manager owns as the API does (FieldsV1)."""
+        found: Object = {}
+        for path in (path for path, owners in self.owners.get(key, {}).items() if who in owners):
+            place = found
+            for name in path:
+                place = place.setdefault(f"f:{name}", {})
+        return found
 
     def _note(self, change: str, key: Key, item: Object) -> None:
         self.version += 1

@@ -11,6 +11,9 @@ from trimtab.errors import Conflict, NotFound, TargetError, TargetUnreachable
 
 _MANAGER = re.compile(r'conflict with "(?P<manager>[^"]+)"')
 _FORBIDDEN = re.compile(r'cannot (?P<verb>\w+) resource "(?P<what>[^"]+)" in API group "(?P<group>[^"]*)"')
+_NOBODY = "system:anonymous"
+_ADMITTED = re.compile(r'is forbidden: (?!User ")(?P<why>.+)', re.DOTALL)
+"""An admission policy, Pod Security or a limit range says no, and not a role that is missing."""
 _WEBHOOK = re.compile(r'admission webhook "(?P<name>[^"]+)" denied the request: (?P<why>.*)', re.DOTALL)
 
 
@@ -48,6 +51,11 @@ def translate(status: int, body: bytes, doing: str, host: str) -> TargetError:
     said = str(document.get("message") or body[:300].decode("utf-8", "replace")).strip()
     if status == 401:
         return Expired(f"{host} does not accept the credentials (401): log in again, or renew the kubeconfig's token")
+    if status == 403 and _NOBODY in said:
+        return Expired(
+            f"{host} had no credentials from us (it says {_NOBODY}): log in again; where the kubeconfig has an exec plugin, "
+            "run its command by hand, and see why it gives none"
+        )
     if status == 403:
         return _forbidden(said, doing)
     if status == 404:
@@ -82,6 +90,8 @@ def _forbidden(said: str, doing: str) -> TargetError:
         return Forbidden(message, match["verb"], resource)
     if _WEBHOOK.search(said):
         return Refused(f"{doing} was refused: {_why(said)}")
+    if match := _ADMITTED.search(said):
+        return Refused(f"{doing} was refused: {match['why'].strip()}")
     return Forbidden(f"{doing}: not allowed: {said}")
 
 

@@ -17,6 +17,8 @@ def render(rendering: Rendering) -> Rendered:
     spec = rendering.function.spec
     is_job = spec.kind == "job"
     notes = [] if is_job else service.notes(spec)
+    if "@sha256:" not in rendering.image:
+        notes.append(f"{rendering.image} is not named by its digest: what runs changes whenever the tag is moved")
     objects: list[Manifest] = []
     if spec.sink is not None:
         objects.append(events.sink_binding(rendering, spec.sink, "spec.sink"))

@@ -17,7 +17,7 @@ from trimtab.deploy.knative.manifests.events import reference
 from trimtab.deploy.knative.manifests.job import LONGEST, job_spec
 from trimtab.deploy.knative.manifests.names import child, labels, made
 from trimtab.errors import SpecError
-from trimtab.spec import CronTrigger
+from trimtab.spec import CronTrigger, Retry
 from trimtab.spec.plain import plain
 from trimtab.spec.quantity import seconds
 from trimtab.spec.schedule import NICKNAMES
@@ -43,7 +43,7 @@ def notes(trigger: CronTrigger, *, job: bool) -> list[str]:
     """Say what becomes of the trigger's policies."""
     where = f"trigger {trigger.name!r}"
     if not job and wants_cron_job(trigger) and len(fields(trigger.schedule, where).split()) == 6:
-        said = f"(catchUp: {trigger.catch_up}) and starts each in time (overlap: {trigger.overlap})"
+        said = f"(catchUp: {trigger.catch_up}) and starts each in time (overlap: {trigger.overlap}), and retries as Knative does"
         return [f"{where}: a schedule with seconds is a PingSource, which does not make up for missed ticks {said}"]
     if trigger.catch_up == "all":
         return [f"{where}: catchUp 'all' is not possible on Kubernetes; the last missed tick is made up for"]
@@ -54,7 +54,7 @@ def notes(trigger: CronTrigger, *, job: bool) -> list[str]:
 
 def wants_cron_job(trigger: CronTrigger) -> bool:
     """Whether the trigger asks for what PingSource cannot do."""
-    return trigger.catch_up != "none" or trigger.overlap != "allow"
+    return trigger.catch_up != "none" or trigger.overlap != "allow" or trigger.retry != Retry()
 
 
 def fields(schedule: str, path: str) -> str:

@@ -10,7 +10,7 @@ from trimtab.deploy.knative.manifests.names import JOB_SINK, child, made
 from trimtab.deploy.knative.manifests.service import SERVING
 from trimtab.deploy.knative.manifests.starter import starter_name
 from trimtab.errors import SpecError
-from trimtab.spec import EventTrigger, Sink
+from trimtab.spec import EventTrigger, Retry, Sink
 from trimtab.spec.quantity import seconds
 from trimtab.spec.stream import masked
 from trimtab.triggers.filters import compile_filters
@@ -72,11 +72,16 @@ def reference(rendering: Rendering) -> dict[str, str]:
 
 def notes(wanted: EventTrigger) -> list[str]:
     """Say what Knative does otherwise."""
+    found = []
     if seconds(wanted.deduplicate):
-        return [
+        found.append(
             f"trigger {wanted.name!r}: deduplicate is not possible on Knative; an event may come twice, so compare ids"
-        ]
-    return []
+        )
+    if wanted.retry.max_delay != Retry().max_delay:
+        found.append(
+            f"trigger {wanted.name!r}: retry.maxDelay is not possible on Knative; its backoff has no longest wait"
+        )
+    return found
 
 
 def _destination(sink: Sink) -> dict[str, Any]:

@@ -142,6 +142,9 @@ def _arguments(rendering: Rendering, trigger: StreamTrigger) -> list[str]:
         ("--lease", trigger.lease, plain.lease),
         ("--path", trigger.path, plain.path),
         ("--attempts", retry.attempts, plain.retry.attempts),
+        ("--backoff", retry.backoff, plain.retry.backoff),
+        ("--delay", retry.delay, plain.retry.delay),
+        ("--max-delay", retry.max_delay, plain.retry.max_delay),
         ("--dead-letter", retry.dead_letter, None),
     ]
     timeout = f"{seconds(retry.timeout if retry.timeout is not None else spec.timeouts.request):g}s"
