@@ -170,7 +170,8 @@ def test_a_route_that_cannot_be_ends_the_wait(target: KnativeTarget, cluster: Fa
 
 
 def test_a_job_has_nothing_to_go_back_to_and_no_address(target: KnativeTarget) -> None:
-    target.deploy(function("kind: job"))
+    deployed = target.deploy(function("kind: job"))
+    assert target.get("hello").revision == deployed.revision
     with pytest.raises(Conflict, match="'hello' is of kind job: it has no revisions to go back to"):
         target.rollback("hello")
     with pytest.raises(Conflict, match="a job is started with `trimtab run`"):

@@ -143,8 +143,9 @@ def test_traffic_is_split_by_percent_and_rolled_back(local: Any, call: Any) -> N
     assert 120 < seen.count("split-00001") < 180
     tagged = next(revision.urls["next"] for revision in info.revisions if revision.urls)
     assert {call(tagged).json()["revision"] for _ in range(5)} == {"split-00002"}
-    local.target.traffic("split", [TrafficTarget(percent=100)])
-    assert local.target.rollback("split").revisions[0].percent == 100
+    local.target.traffic("split", [TrafficTarget(percent=100, tag="next")])
+    back = local.target.rollback("split")
+    assert (back.revisions[0].percent, list(back.revisions[1].urls)) == (100, ["next"])
     assert {call(url).json()["revision"] for _ in range(20)} == {"split-00001"}
 
 

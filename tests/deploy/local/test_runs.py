@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from trimtab.errors import DeployFailed
+from trimtab.errors import Conflict, DeployFailed
 from trimtab.spec import CronTrigger, EventTrigger, Function, FunctionSpec, Metadata, Source
 
 ADD = """
@@ -40,6 +40,13 @@ def test_parameters_are_coerced_and_results_kept(local: Any) -> None:
     assert "adding 2 0.5" in lines
     assert Path(info.artifact_path, "report.txt").read_text() == "done"
     assert [run.id for run in local.target.runs("adder")] == [info.id]
+
+
+def test_a_job_has_nothing_to_go_back_to(local: Any) -> None:
+    local.target.deploy(job(ADD))
+    for to in (None, "adder-00001"):
+        with pytest.raises(Conflict, match="'adder' is of kind job: it has no revisions to go back to"):
+            local.target.rollback("adder", to)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,8 @@ def diff(session: Session, source: str, changes: Changes, image: str, target: st
     """Compare a function on a cluster with its description, field by field.
 
     SOURCE and the options are those of `trimtab deploy`. Nothing is built: without --image the image that runs counts as
-    the right one. Only fields that the description sets are compared. Ends with exit code 1 when there is a difference.
+    the right one. What the description sets is compared, and what it sets no longer. Ends with exit code 1 when there is
+    a difference.
 
     \b
     trimtab diff hello.py

@@ -40,8 +40,9 @@ def deployed_job(name: str, kept: Manifest, before: Manifest | None, stages: Sta
     digest = kept["metadata"]["annotations"][SPEC_HASH]
     known = ((before or {}).get("metadata") or {}).get("annotations") or {}
     changed = known.get(SPEC_HASH) != digest
-    revision = f"{name}-{digest[:8]}"
-    return Deployment(name=name, revision=revision, url="", changed=changed, stages=stages.done, warnings=wanted.notes)
+    return Deployment(
+        name=name, revision=record.revision_of(kept), url="", changed=changed, stages=stages.done, warnings=wanted.notes
+    )
 
 
 def revision_before(info: FunctionInfo) -> str:

@@ -37,12 +37,13 @@ def describe(objects: Objects, target: str) -> FunctionInfo:
     service, record = objects.service, objects.record
     status = (service or {}).get("status") or {}
     running = [pod for pod in objects.pods if is_ready(pod)]
+    job = record.revision if record and record.function.spec.kind == "job" else ""
     return FunctionInfo(
         name=objects.name,
         kind=record.function.spec.kind if record else "http",
         url=with_slash(status.get("url", "")),
         target=target,
-        revision=status.get("latestReadyRevisionName", ""),
+        revision=job or status.get("latestReadyRevisionName", ""),
         revisions=[_revision(item, status, running) for item in sorted(objects.revisions, key=_age)],
         replicas=len(running),
         scale=record.function.spec.scale if record else Scale(),

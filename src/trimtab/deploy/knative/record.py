@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
-from trimtab.deploy.knative.manifests.names import child, labelled
+from trimtab.deploy.knative.manifests.names import FUNCTION, SPEC_HASH, child, labelled
 from trimtab.spec import Function, Source, from_dict
 from trimtab.spec.plain import plain
 
@@ -24,6 +24,8 @@ class Record(Struct, frozen=True):
 
     function: Function
     image: str
+    revision: str = ""
+    """What a job's description is called: its name with the beginning of its hash."""
 
 
 def name_of(function: str) -> str:
@@ -43,4 +45,11 @@ def written(rendering: Rendering) -> Manifest:
 def read(config_map: Manifest) -> Record:
     """Read a record. A version of Trimtab that knew more fields wrote it: those are an error, by name (SpecError)."""
     data = config_map.get("data") or {}
-    return Record(from_dict(msgspec.json.decode(data[KEY])), data[_IMAGE])
+    return Record(from_dict(msgspec.json.decode(data[KEY])), data[_IMAGE], revision_of(config_map))
+
+
+def revision_of(config_map: Manifest) -> str:
+    """Name what a job was deployed as, which has no revisions: the hash of its description says which one it is."""
+    metadata = config_map["metadata"]
+    digest = (metadata.get("annotations") or {}).get(SPEC_HASH, "")
+    return f"{(metadata.get('labels') or {}).get(FUNCTION, '')}-{digest[:8]}" if digest else ""
