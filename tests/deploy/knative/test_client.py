@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -223,19 +224,51 @@ def test_no_configuration_says_what_to_set(tmp_path: Path, monkeypatch: pytest.M
         connect("", str(tmp_path / "none"))
 
 
+def with_plugin(kubeconfig: Path, command: Path, script: str | None) -> None:
+    """Have the credentials come from a plugin."""
+    if script is not None:
+        command.write_text(f"#!/bin/sh\n{script}\n")
+        command.chmod(0o700)
+    document = yaml.safe_load(kubeconfig.read_text())
+    run = {"apiVersion": "client.authentication.k8s.io/v1", "command": str(command), "interactiveMode": "Never"}
+    document["users"] = [{"name": "ada", "user": {"exec": {**run, "args": ["--password", "s3cret"]}}}]
+    kubeconfig.write_text(yaml.safe_dump(document))
+
+
 def test_an_exec_plugin_gives_the_token(kubeconfig: Path, cluster: FakeCluster, tmp_path: Path) -> None:
-    plugin = tmp_path / "plugin"
     credential = (
         '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "fromplugin"}}'
     )
-    plugin.write_text(f"#!/bin/sh\necho '{credential}'\n")
-    plugin.chmod(0o700)
-    document = yaml.safe_load(kubeconfig.read_text())
-    run = {"apiVersion": "client.authentication.k8s.io/v1", "command": str(plugin), "interactiveMode": "Never"}
-    document["users"] = [{"name": "ada", "user": {"exec": run}}]
-    kubeconfig.write_text(yaml.safe_dump(document))
+    with_plugin(kubeconfig, tmp_path / "plugin", f"echo '{credential}'")
     cluster.token = "fromplugin"
     assert Api(connect("", str(kubeconfig))).version() == "v1.32.1"
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo 'the session ended; log in' >&2; exit 3", "process returned 3. the session ended; log in"),
+        ("echo nonsense", "failed to decode process output: "),
+        (
+            'echo \'{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {}}\'',
+            "missing token",
+        ),
+        (None, "No such file or directory"),
+    ],
+)
+def test_an_exec_plugin_that_fails_is_named_and_says_why(
+    kubeconfig: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, script: str | None, why: str
+) -> None:
+    plugin = tmp_path / "cloud login"
+    with_plugin(kubeconfig, plugin, script)
+    before = list(logging.getLogger().handlers)
+    with pytest.raises(
+        Expired, match=r"context 'fake': the exec plugin '.*cloud login' gave no credentials \("
+    ) as caught:
+        connect("", str(kubeconfig))
+    assert why in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    assert logging.getLogger().handlers == before
 
 
 @pytest.fixture

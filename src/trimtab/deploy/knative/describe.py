@@ -28,6 +28,8 @@ class Objects(Struct, kw_only=True):
     service: Manifest | None = None
     revisions: list[Manifest] = []
     pods: list[Manifest] = []
+    entrance: Manifest | None = None
+    """What takes the events that start a job: a JobSink, or a Service of ours."""
     triggers: list[Manifest] = []
     """PingSources, CronJobs, Triggers and what consumes streams, all with our label of the trigger."""
 
@@ -41,7 +43,7 @@ def describe(objects: Objects, target: str) -> FunctionInfo:
     return FunctionInfo(
         name=objects.name,
         kind=record.function.spec.kind if record else "http",
-        url=with_slash(status.get("url", "")),
+        url=with_slash(status.get("url", "") or _entrance(objects.entrance)),
         target=target,
         revision=job or status.get("latestReadyRevisionName", ""),
         revisions=[_revision(item, status, running) for item in sorted(objects.revisions, key=_age)],
@@ -50,6 +52,12 @@ def describe(objects: Objects, target: str) -> FunctionInfo:
         triggers=_triggers(objects),
         last_error=_error(service),
     )
+
+
+def _entrance(item: Manifest | None) -> str:
+    """Give where events for a job go; only the cluster's own pods reach it."""
+    status = (item or {}).get("status") or {}
+    return str(status.get("url") or (status.get("address") or {}).get("url") or "")
 
 
 def with_slash(url: str) -> str:

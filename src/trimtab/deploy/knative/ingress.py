@@ -1,7 +1,13 @@
-"""How a function's URL is reached where its domain does not resolve: the ingress' address, with the Host header."""
+"""How a function's URL is reached where its domain does not resolve: the ingress' address, with the Host header.
+
+A name of the cluster's own (`NAME.NAMESPACE.svc...`: a function of visibility cluster-local, a JobSink, a broker) leads to the
+pods behind that Service; the ingress for the world does not know it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import re
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +16,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from trimtab.deploy.knative.client.api import Api
-from trimtab.deploy.knative.client.kinds import LOAD_BALANCER, POD
+from trimtab.deploy.knative.client.kinds import CORE_SERVICE, POD
 from trimtab.deploy.knative.describe import is_ready
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.errors import Conflict, TargetError
@@ -24,6 +30,26 @@ _KNOWN = (
 """Namespace and name of the Service of each ingress that Knative installs."""
 
 
+_INSIDE = re.compile(r"(?P<name>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)\.svc(\.[a-z0-9.-]+)?")
+_ALIASES = 3
+"""Names that are followed to a Service which has pods."""
+
+
+class Inside(Struct, frozen=True):
+    """A Service by the name that it has in its cluster, and a port of it."""
+
+    name: str
+    namespace: str
+    port: int = 80
+
+
+def inside(url: str) -> Inside | None:
+    """Tell which Service a URL means; None for one of the world."""
+    parts = urlsplit(url)
+    found = _INSIDE.fullmatch(parts.hostname or "")
+    return Inside(found["name"], found["namespace"], parts.port or 80) if found else None
+
+
 def through(url: str, ingress: str, discover: Callable[[], str]) -> tuple[str, dict[str, str]]:
     """Give the URL to call, and the headers to add. `discover` is asked when there is no `ingress` and no name.
 
@@ -34,20 +60,30 @@ def through(url: str, ingress: str, discover: Callable[[], str]) -> tuple[str, d
         return url, {}
     address = ingress or discover()
     if not address:
-        raise Conflict(
-            f"{parts.hostname} does not resolve here, and neither a load balancer nor a pod of an ingress was found: give "
-            "--ingress ADDR, such as that of `kubectl port-forward -n kourier-system service/kourier 8080:80` (localhost:8080)"
-        )
+        raise Conflict(f"{parts.hostname} does not resolve here, and {_missing(url)}")
     if parts.scheme != "http":
         raise Conflict(f"{url}: an ingress by its address is for http; let {parts.hostname} resolve to {address}")
     return parts._replace(netloc=address).geturl(), {"host": parts.netloc}
+
+
+def _missing(url: str) -> str:
+    found = inside(url)
+    if found is not None:
+        return (
+            f"no pod behind the Service {found.name} in namespace {found.namespace} was found that is ready: "
+            f"`kubectl describe service {found.name} -n {found.namespace}`"
+        )
+    return (
+        "neither a load balancer nor a pod of an ingress was found: give --ingress ADDR, such as that of "
+        "`kubectl port-forward -n kourier-system service/kourier 8080:80` (localhost:8080)"
+    )
 
 
 def load_balancer(api: Api) -> str:
     """Give the address of the cluster's ingress; empty where none is known."""
     for namespace, name in _KNOWN:
         try:
-            found = api.find(LOAD_BALANCER, name, namespace)
+            found = api.find(CORE_SERVICE, name, namespace)
         except TargetError:
             continue
         for each in (((found or {}).get("status") or {}).get("loadBalancer") or {}).get("ingress") or []:
@@ -57,7 +93,7 @@ def load_balancer(api: Api) -> str:
 
 
 class Gate(Struct, frozen=True):
-    """A pod of the cluster's ingress, and the port on which it takes http."""
+    """A pod, and the port on which it takes http."""
 
     namespace: str
     pod: str
@@ -67,21 +103,33 @@ class Gate(Struct, frozen=True):
 def gate(api: Api) -> Gate | None:
     """Find a pod of the cluster's ingress that is ready; None where there is none that we may see."""
     for namespace, name in _KNOWN:
-        try:
-            service = api.find(LOAD_BALANCER, name, namespace)
-            spec = (service or {}).get("spec") or {}
-            pods = api.all(POD, spec["selector"], namespace=namespace) if spec.get("selector") else []
-        except TargetError:
-            continue
-        for pod in filter(is_ready, pods):
-            if port := _http_port(spec, pod):
-                return Gate(namespace, pod["metadata"]["name"], port)
+        with contextlib.suppress(TargetError):
+            if found := behind(api, Inside(name, namespace)):
+                return found
     return None
 
 
-def _http_port(spec: dict[str, Any], pod: Manifest) -> int:
-    """Give the pod's port behind port 80 of its Service, which may be named; 0 where there is none."""
-    wanted = next((each.get("targetPort", 80) for each in spec.get("ports") or [] if each.get("port") == 80), 0)
+def behind(api: Api, service: Inside) -> Gate | None:
+    """Find a pod behind a Service that is ready; None where there is none. Errors: Forbidden.
+
+    A Service may be a name for another: those of Knative's routes are, for the ingress that only the cluster reaches.
+    """
+    for _ in range(_ALIASES):
+        spec = (api.find(CORE_SERVICE, service.name, service.namespace) or {}).get("spec") or {}
+        other = inside(f"http://{spec.get('externalName', '')}:{service.port}")
+        if other is None:
+            break
+        service = other
+    pods = api.all(POD, spec["selector"], namespace=service.namespace) if spec.get("selector") else []
+    for pod in filter(is_ready, pods):
+        if port := _port(spec, service.port, pod):
+            return Gate(service.namespace, pod["metadata"]["name"], port)
+    return None
+
+
+def _port(spec: dict[str, Any], asked: int, pod: Manifest) -> int:
+    """Give the pod's port behind a port of its Service, which may be named; 0 where there is none."""
+    wanted = next((each.get("targetPort", asked) for each in spec.get("ports") or [] if each.get("port") == asked), 0)
     if isinstance(wanted, int):
         return wanted
     ports = (port for each in pod["spec"]["containers"] for port in each.get("ports") or [])

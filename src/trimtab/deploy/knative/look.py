@@ -11,6 +11,7 @@ from trimtab.deploy.knative.client.kinds import (
     CONTAINER_SOURCE,
     CRON_JOB,
     DEPLOYMENT,
+    JOB_SINK,
     PING_SOURCE,
     POD,
     REVISION,
@@ -28,8 +29,13 @@ def described(api: Api, target: str, name: str | None = None) -> list[FunctionIn
     found: dict[str, Objects] = {}
     for item in api.all(CONFIG_MAP, labels):
         objects_of(found, item).record = record.read(item)
-    for item in filter(is_function, api.all(SERVICE, labels)):
-        objects_of(found, item).service = item
+    for item in api.all(SERVICE, labels):
+        if is_function(item):
+            objects_of(found, item).service = item
+        else:
+            objects_of(found, item).entrance = item
+    for item in api.all(JOB_SINK, labels):
+        objects_of(found, item).entrance = item
     for kind in (PING_SOURCE, CRON_JOB, TRIGGER, CONTAINER_SOURCE, DEPLOYMENT):
         for item in api.all(kind, labels):
             objects_of(found, item).triggers.append(item)

@@ -32,7 +32,7 @@ from trimtab.deploy.knative.describe import OF_REVISION
 from trimtab.deploy.knative.evidence import Evidence
 from trimtab.deploy.knative.forward import shared
 from trimtab.deploy.knative.image import image_of, no_files
-from trimtab.deploy.knative.ingress import gate, load_balancer, through
+from trimtab.deploy.knative.ingress import Gate, behind, gate, inside, load_balancer, through
 from trimtab.deploy.knative.look import described
 from trimtab.deploy.knative.manifests.abc import Rendered, Rendering
 from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY
@@ -268,16 +268,22 @@ class KnativeTarget(Target):
 
     def reach(self, url: str, ingress: str = "") -> tuple[str, dict[str, str]]:
         """See Target. Without `ingress`: the configured one. Else, if the name does not resolve, the cluster's load balancer,
-        or a pod of its ingress through the API, as long as this process lives. Errors: Conflict where there is no URL."""
+        or a pod of its ingress through the API, as long as this process lives; for a name of the cluster's own, a pod
+        behind it. Errors: Conflict where there is no URL, Forbidden."""
         if not url:
             raise Conflict(
-                "it has no address: a job is started with `trimtab run`, and what is not ready yet has none so far"
+                "it has no address: `trimtab run` starts a job, events do where it has a trigger for them, "
+                "and what is not ready yet has none so far"
             )
-        return through(url, ingress or self.settings.ingress, lambda: load_balancer(self.api) or self._forwarded())
+        own = inside(url)
+        if own is not None:
+            return through(url, ingress, lambda: self._forwarded(behind(self.api, own)))
+        ingress = ingress or self.settings.ingress
+        return through(url, ingress, lambda: load_balancer(self.api) or self._forwarded(gate(self.api)))
 
-    def _forwarded(self) -> str:
-        """Give a port of this machine that leads to the ingress; empty where no pod of it is found."""
-        api, found = self.api, gate(self.api)
+    def _forwarded(self, found: Gate | None) -> str:
+        """Give a port of this machine that leads to a pod; empty where there is none."""
+        api = self.api
         if found is None:
             return ""
         key = (api.host, api.context, found)

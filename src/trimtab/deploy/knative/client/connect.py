@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
+from trimtab.deploy.knative.client.failures import Expired
 from trimtab.errors import SpecError, TargetError, TargetUnreachable
 
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -26,7 +31,7 @@ def connect(context: str = "", kubeconfig: str = "") -> Connection:
     """Connect as the kubeconfig says, or as the pod that we run in does. Nothing is sent yet.
 
     Errors: TargetError without the extra, SpecError for a context that is not there, TargetUnreachable where nothing is
-    configured.
+    configured, Expired for an exec plugin that gives no credentials.
     """
     try:
         from kubernetes import client, config
@@ -50,10 +55,40 @@ def connect(context: str = "", kubeconfig: str = "") -> Connection:
         raise SpecError("context", context, f"one of {', '.join(names)}")
     chosen = active if not context else next(each for each in contexts if each["name"] == context)
     try:
-        config.load_kube_config(path, context=chosen["name"], client_configuration=configuration, persist_config=False)
+        with _listening() as heard:
+            config.load_kube_config(
+                path, context=chosen["name"], client_configuration=configuration, persist_config=False
+            )
     except (config.ConfigException, OSError, ValueError) as exc:
         raise TargetUnreachable(f"context {chosen['name']!r} cannot be used: {exc}") from exc
+    if heard and not (configuration.api_key or configuration.cert_file):
+        plugin = _plugin(config.kube_config.KubeConfigMerger(path).config, chosen["context"]["user"])
+        raise Expired(
+            f"context {chosen['name']!r}: {plugin} gave no credentials ({heard[-1].removeprefix('exec: ')}): "
+            "log in again, or run it by hand and see why"
+        )
     return _opened(client, configuration, chosen["context"].get("namespace") or "default", chosen["name"])
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[list[str]]:
+    """Collect what this thread logs as errors: the client tells of a plugin that fails there, and goes on without it."""
+    heard: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    thread = threading.get_ident()
+    handler.addFilter(lambda record: record.thread == thread)
+    handler.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    try:
+        yield heard
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+def _plugin(merged: Any, user: str) -> str:
+    """Name what gets a user's credentials; without its arguments, in which there may be some."""
+    found = merged["users"].get_with_name(user)["user"].safe_get("exec")
+    return f"the exec plugin {found['command']!r}" if found else "its login"
 
 
 def _in_cluster() -> bool:

@@ -47,7 +47,7 @@ SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
 TRIGGER_AUTHENTICATION = Kind("keda.sh/v1alpha1", "TriggerAuthentication", "triggerauthentications")
 NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
 QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
-LOAD_BALANCER = Kind("v1", "Service", "services")
+CORE_SERVICE = Kind("v1", "Service", "services")
 ACCESS_REVIEW = Kind("authorization.k8s.io/v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", namespaced=False)
 
 MADE = (
