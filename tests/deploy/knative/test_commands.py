@@ -13,6 +13,8 @@ from click.testing import CliRunner, Result
 from tests.deploy.knative.conftest import IMAGE
 from tests.deploy.knative.fake.knative import Knative
 from tests.deploy.knative.fake.server import FakeCluster
+from tests.deploy.knative.fake.store import Key
+from tests.deploy.knative.test_canary import page
 from tests.deploy.knative.test_diagnosis import SITUATIONS, replay
 
 from trimtab.cli.app import app
@@ -245,16 +247,83 @@ def test_how_a_url_is_reached() -> None:
         through("https://hello.default.nowhere.invalid/", "10.0.0.1", str)
 
 
-def test_a_canary_is_held_back_and_then_promoted(
-    trimtab: Trimtab, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("trimtab.deploy.knative.canary.Canary._watch", lambda *_: "")
+def test_a_canary_is_held_back_and_then_promoted(trimtab: Trimtab, cluster: FakeCluster) -> None:
     trimtab("deploy", "function.yaml", "--target", "knative")
+    none = trimtab("canary", "hello", "--last")
+    assert (none.exit_code, none.stderr) == (
+        3,
+        "error: 'hello' has had no canary: `trimtab canary hello` makes one\n",
+    )
     held = trimtab("deploy", "function.yaml", "--target", "knative", "--max", "2", "--hold")
     assert held.exit_code == 0, held.output
-    done = trimtab("canary", "hello", "--steps", "10,100", "--every", "1s", "-o", "json")
+    cluster.metrics["hello-00002-deployment-1"] = [page(0), page(100)]
+    done = trimtab("canary", "hello", "--steps", "10,100", "--every", "1ms", "-o", "json")
     assert json.loads(done.stdout)["state"] == "promoted"
+    assert done.stderr == "  10%: 100 requests, 0.00% errors, p99 up to 0.025 s\n"
     assert "hello-00002 has all the traffic" in trimtab("canary", "hello").stderr
+    kept = trimtab("canary", "hello", "--last")
+    assert kept.stdout == "  10%: 100 requests, 0.00% errors, p99 up to 0.025 s\nhello-00002 is promoted\n", kept.output
+    assert trimtab("canary", "hello", "--last", "-o", "json").stdout == done.stdout
+
+
+def test_a_canary_that_was_rolled_back_is_shown_without_an_error(trimtab: Trimtab, cluster: FakeCluster) -> None:
+    trimtab("deploy", "function.yaml", "--target", "knative")
+    trimtab("deploy", "function.yaml", "--target", "knative", "--max", "2", "--hold")
+    cluster.metrics["hello-00002-deployment-1"] = [page(0), page(90, 10)]
+    done = trimtab("canary", "hello", "--every", "1ms")
+    why = "hello-00002 is rolled back: 10.00% of 100 answers were 5xx; at most 1.00% may be\n"
+    assert (done.exit_code, done.stdout) == (1, why)
+    kept = trimtab("canary", "hello", "--last")
+    assert (kept.exit_code, kept.stdout.splitlines()[-1]) == (0, why.strip())
+
+
+def test_a_record_of_another_version_does_not_hide_the_other_functions(
+    trimtab: Trimtab, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    job = (tmp_path / "function.yaml").read_text().replace("hello", "train").replace("spec: {", "spec: {kind: job, ")
+    (tmp_path / "job.yaml").write_text(job)
+    here = ("--target", "knative")
+    for each in ("function.yaml", "job.yaml"):
+        assert trimtab("deploy", each, *here).exit_code == 0
+    for name, change in (("hello", ("{", '{"newField": 1, ')), ("train", ('"spec":{', '"spec":{"later":1,'))):
+        key = Key("v1", "configmaps", "default", f"{name}-trimtab")
+        item = cluster.store.get(key)
+        item["data"]["function.json"] = item["data"]["function.json"].replace(*change, 1)
+        cluster.store.put(key, item)
+    found = {each["name"]: each for each in json.loads(trimtab("ls", *here, "-o", "json").stdout)}
+    assert {name: each["kind"] for name, each in found.items()} == {"hello": "http", "train": "job"}
+    assert found["hello"]["url"] == "http://hello.default.example.com/"
+    where = "ConfigMap {}-trimtab, data.function.json, {}: found 1, allowed: no field of this name"
+    assert f"its record cannot be read: {where.format('hello', 'newField')}" in found["hello"]["last_error"]
+    run = trimtab("run", "train", *here)
+    assert (run.exit_code, where.format("train", "spec.later") in run.stderr) == (5, True), run.output
+    assert "Another version of Trimtab wrote it: use that one, or deploy again" in run.stderr
+    assert 'data["function.json"].newField' in trimtab("diff", "function.yaml", *here).stdout
+    assert trimtab("delete", "hello", "train", "--yes", *here).exit_code == 0
+    assert json.loads(trimtab("ls", *here, "-o", "json").stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"image": "x"}, "data.function.json: found nothing"),
+        ({"image": "x", "function.json": "}"}, "data.function.json: found '}'"),
+        ({"function.json": "{}"}, "data.image: found nothing"),
+        (None, "data.image: found nothing"),
+    ],
+)
+def test_a_record_that_somebody_broke_is_told(
+    trimtab: Trimtab, cluster: FakeCluster, data: dict[str, str] | None, said: str
+) -> None:
+    trimtab("deploy", "function.yaml", "--target", "knative")
+    key = Key("v1", "configmaps", "default", "hello-trimtab")
+    item = cluster.store.get(key)
+    item["data"] = data
+    cluster.store.put(key, item)
+    found = json.loads(trimtab("get", "hello", "--target", "knative", "-o", "json").stdout)
+    assert said in found["last_error"]
+    assert found["kind"] == "http"
+    assert trimtab("diff", "function.yaml", "--target", "knative").exit_code == 1
 
 
 def test_steps_that_cannot_be_are_refused(trimtab: Trimtab) -> None:

@@ -104,6 +104,7 @@ def percents(text: str) -> list[int]:
 @click.option(
     "--min-requests", type=click.IntRange(1), default=50, show_default=True, help="A step decides on so many."
 )
+@click.option("--last", is_flag=True, help="Show what became of the newest one, and change nothing.")
 @_target
 @output_option()
 @click.pass_obj
@@ -115,6 +116,7 @@ def canary(
     max_errors: float,
     max_latency: str | None,
     min_requests: int,
+    last: bool,
     target: str,
     output: str,
 ) -> None:
@@ -122,10 +124,11 @@ def canary(
 
     `trimtab deploy --hold` makes a revision without traffic. Each step lasts until its time is over and enough requests
     have come. The figures are those of the revision's own pods (/metrics). The decision and the figures are kept with the
-    function; `trimtab get` shows the split. Ends with exit code 1 when the traffic was sent back.
+    function, and --last shows them; `trimtab get` shows the split. Ends with exit code 1 when the traffic was sent back.
 
     \b
     trimtab canary hello --target production
+    trimtab canary hello --last
     trimtab canary hello --steps 1,10,50,100 --every 5m --max-errors 0.5 --max-latency 250ms
     """
     from trimtab.deploy.knative.canary import Guard
@@ -138,15 +141,20 @@ def canary(
         min_requests=min_requests,
     )
     with looking_for(place, name):
-        done = place.canary(
-            name, steps, seconds(every, "--every"), guard, lambda found: out.note(f"  {_figures(found)}")
-        )
+        done = place.last_canary(name) if last else place.canary(name, steps, seconds(every, "--every"), guard, _step)
     if output == "json":
         out.json(done)
     else:
+        if last:
+            for found in done.steps:
+                click.echo(f"  {_figures(found)}")
         click.echo(f"{done.revision} is {done.state}" + (f": {done.reason}" if done.reason else ""))
-    if done.state == "rolled back":
+    if done.state == "rolled back" and not last:
         raise click.exceptions.Exit(Exit.FAILED)
+
+
+def _step(found: Figures) -> None:
+    out.note(f"  {_figures(found)}")
 
 
 def _figures(found: Figures) -> str:

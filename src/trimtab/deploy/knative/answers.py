@@ -69,5 +69,5 @@ def image_in(live: list[Manifest]) -> str:
     """Give the image of the record among these objects; empty where there is none."""
     for item in live:
         if kind_of(item) == CONFIG_MAP:
-            return record.read(item).image
+            return record.image_of(item)
     return ""

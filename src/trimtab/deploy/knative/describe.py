@@ -25,6 +25,10 @@ class Objects(Struct, kw_only=True):
 
     name: str
     record: Record | None = None
+    kind: str = ""
+    """The function's, where the record cannot be read."""
+    unreadable: str = ""
+    """Why the record cannot be read."""
     service: Manifest | None = None
     revisions: list[Manifest] = []
     pods: list[Manifest] = []
@@ -42,7 +46,7 @@ def describe(objects: Objects, target: str) -> FunctionInfo:
     job = record.revision if record and record.function.spec.kind == "job" else ""
     return FunctionInfo(
         name=objects.name,
-        kind=record.function.spec.kind if record else "http",
+        kind=record.function.spec.kind if record else objects.kind or "http",
         url=with_slash(status.get("url", "") or _entrance(objects.entrance)),
         target=target,
         revision=job or status.get("latestReadyRevisionName", ""),
@@ -50,7 +54,7 @@ def describe(objects: Objects, target: str) -> FunctionInfo:
         replicas=len(running),
         scale=record.function.spec.scale if record else Scale(),
         triggers=_triggers(objects),
-        last_error=_error(service),
+        last_error=_error(service) or objects.unreadable or None,
     )
 
 

@@ -50,7 +50,8 @@ def _opened(item: Manifest) -> Manifest:
     if item["kind"] != "ConfigMap":
         return item
     with suppress(msgspec.DecodeError, KeyError):
-        return {**item, "data": {**item["data"], KEY: msgspec.json.decode(item["data"][KEY])}}
+        data = item.get("data") or {}
+        return {**item, "data": {**data, KEY: msgspec.json.decode(data[KEY])}}
     return item
 
 

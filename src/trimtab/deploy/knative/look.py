@@ -19,8 +19,10 @@ from trimtab.deploy.knative.client.kinds import (
     TRIGGER,
 )
 from trimtab.deploy.knative.describe import OF_SERVICE, Objects, describe
+from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY
 from trimtab.deploy.knative.preflight.needs import is_function
+from trimtab.errors import SpecError
 
 
 def described(api: Api, target: str, name: str | None = None) -> list[FunctionInfo]:
@@ -28,7 +30,7 @@ def described(api: Api, target: str, name: str | None = None) -> list[FunctionIn
     labels = {MANAGED_BY: FIELD_MANAGER, **({FUNCTION: name} if name else {})}
     found: dict[str, Objects] = {}
     for item in api.all(CONFIG_MAP, labels):
-        objects_of(found, item).record = record.read(item)
+        _remember(objects_of(found, item), item)
     for item in api.all(SERVICE, labels):
         if is_function(item):
             objects_of(found, item).service = item
@@ -47,3 +49,12 @@ def described(api: Api, target: str, name: str | None = None) -> list[FunctionIn
         if (service := item["metadata"]["labels"].get(OF_SERVICE)) in known:
             found[service].pods.append(item)
     return [describe(found[each], target) for each in sorted(found)]
+
+
+def _remember(objects: Objects, item: Manifest) -> None:
+    """Take a record over. One that cannot be read is told with its function, so that the others are still listed."""
+    try:
+        objects.record = record.read(item)
+    except SpecError as exc:
+        objects.kind = record.kind(item)
+        objects.unreadable = f"its record cannot be read: {exc}"

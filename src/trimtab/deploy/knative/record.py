@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
 from trimtab.deploy.knative.manifests.names import FUNCTION, SPEC_HASH, child, labelled
+from trimtab.errors import SpecError
 from trimtab.spec import Function, Source, from_dict
 from trimtab.spec.plain import plain
 
@@ -43,9 +44,32 @@ def written(rendering: Rendering) -> Manifest:
 
 
 def read(config_map: Manifest) -> Record:
-    """Read a record. A version of Trimtab that knew more fields wrote it: those are an error, by name (SpecError)."""
-    data = config_map.get("data") or {}
-    return Record(from_dict(msgspec.json.decode(data[KEY])), data[_IMAGE], revision_of(config_map))
+    """Read a record. Errors: SpecError, naming the ConfigMap: a version of Trimtab that knew more fields wrote it, or a person."""
+    where = f"ConfigMap {config_map['metadata']['name']}, data"
+    text, image = (config_map.get("data") or {}).get(KEY), image_of(config_map)
+    if not image:
+        raise SpecError(f"{where}.{_IMAGE}", None, "the image that was deployed")
+    try:
+        function = from_dict(msgspec.json.decode(text or ""))
+    except msgspec.DecodeError as exc:
+        raise SpecError(f"{where}.{KEY}", text, "what `trimtab deploy` wrote there") from exc
+    except SpecError as exc:
+        hint = "Another version of Trimtab wrote it: use that one, or deploy again"
+        raise SpecError(f"{where}.{KEY}, {exc.path}", exc.found, exc.allowed, hint=hint) from exc
+    return Record(function, image, revision_of(config_map))
+
+
+def image_of(config_map: Manifest) -> str:
+    """Give the image that a record names; empty where it names none."""
+    return str((config_map.get("data") or {}).get(_IMAGE) or "")
+
+
+def kind(config_map: Manifest) -> str:
+    """Give the kind of a function whose record cannot be read for the rest; empty where that is unknown, too."""
+    try:
+        return str(msgspec.json.decode((config_map.get("data") or {})[KEY])["spec"]["kind"])
+    except (msgspec.DecodeError, LookupError, TypeError):
+        return ""
 
 
 def revision_of(config_map: Manifest) -> str:

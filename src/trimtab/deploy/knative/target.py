@@ -14,7 +14,7 @@ from trimtab.deploy.abc import Deployment, FunctionInfo, ModelChange, Progress, 
 from trimtab.deploy.knative import diff as differences
 from trimtab.deploy.knative import logs, place, record
 from trimtab.deploy.knative.answers import deployed, deployed_job, image_in, revision_before, sentence
-from trimtab.deploy.knative.canary import Canary, Counters, Decision, Figures, Guard
+from trimtab.deploy.knative.canary import Canary, Counters, Decision, Figures, Guard, last
 from trimtab.deploy.knative.client import tunnel
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.connect import connect
@@ -265,6 +265,15 @@ class KnativeTarget(Target):
             self.api, name, info.revision, guard, step, patience=start, counters=asked, say=say, sleep=self._sleep
         )
         return canary.run(steps, every)
+
+    def last_canary(self, name: str) -> Decision:
+        """Give what became of the newest canary, with the figures of each step. Errors: NotFound, also where there was none."""
+        service = self.api.find(SERVICE, name)
+        if service is None:
+            raise NotFound(f"no function {name!r}")
+        if (found := last(service)) is None:
+            raise NotFound(f"{name!r} has had no canary: `trimtab canary {name}` makes one")
+        return found
 
     def reach(self, url: str, ingress: str = "") -> tuple[str, dict[str, str]]:
         """See Target. Without `ingress`: the configured one. Else, if the name does not resolve, the cluster's load balancer,
