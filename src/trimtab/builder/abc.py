@@ -166,6 +166,8 @@ class Built(Struct, kw_only=True):
     """The base image by digest."""
     python: str
     platforms: list[PlatformImage]
+    commit: str = ""
+    """The git commit of a source that was fetched by git; empty for one of another kind."""
     uploaded: int = 0
     """Bytes that had to be sent or written; what was there already does not count."""
     dry_run: bool = False

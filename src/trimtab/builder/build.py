@@ -91,7 +91,7 @@ class _Build:
         whole = bundle(function, code, found, layers, packages)
         uploaded = self._send(whole)
         self.cache.trim()
-        return self._built(whole, found, uploaded)
+        return self._built(code, whole, found, uploaded)
 
     def _read(self) -> tuple[Function, Code]:
         with self._timed("source") as step:
@@ -150,7 +150,7 @@ class _Build:
             step.detail = "sent" if step.done else "everything was there already"
         return step.done
 
-    def _built(self, whole: Bundle, found: list[Base], uploaded: int) -> Built:
+    def _built(self, code: Code, whole: Bundle, found: list[Base], uploaded: int) -> Built:
         name = parse(self.name)
         base = found[0]
         at = base.source.reference.at(base.digest) if base.source.reference else f"{base.name}@{base.digest}"
@@ -161,6 +161,7 @@ class _Build:
             base=str(at),
             python=base.python.version,
             platforms=[made.summary for made in whole.images],
+            commit=code.revision or "",
             uploaded=uploaded,
             dry_run=self.request.dry_run,
             steps=self.steps,

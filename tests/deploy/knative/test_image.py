@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.builder.image.conftest import HELLO, home, server, tiny, warm
 from tests.builder.image.servers import Registry
+from tests.builder.source.test_git import Repository
 from tests.deploy.knative.fake.server import FakeCluster
 from tests.deploy.knative.test_commands import Ingress
 
@@ -51,6 +52,40 @@ def test_a_source_becomes_an_image_by_digest(
     assert "layers" in manifest or "manifests" in manifest
     assert not place.deploy(source(tiny)).changed
     assert place.deploy(source(tiny, HELLO + "\n")).revision == "built-00002"
+
+
+@pytest.mark.usefixtures("home")
+def test_a_branch_is_written_down_as_the_commit_that_it_was(
+    place: KnativeTarget, cluster: FakeCluster, tiny: str, tmp_path: Path
+) -> None:
+    repository = Repository(tmp_path / "répo")
+    commit = repository.commit({"fn/main.py": HELLO}, "a handler")
+    spec = FunctionSpec(
+        handler="main:handler", source=Source(git=f"{repository.url}@main#fn"), build=Build(base_image=tiny)
+    )
+    function = Function(metadata=Metadata(name="branched"), spec=spec)
+    place.deploy(function)
+    assert noted(cluster) == commit
+    assert place.diff(function) == []
+    newer = repository.commit({"fn/main.py": HELLO + "\n"}, "an edit")
+    assert place.deploy(function).revision == "branched-00002"
+    assert noted(cluster) == newer
+
+
+def noted(cluster: FakeCluster) -> str:
+    """Give the commit on the function's Service, which is also on its template."""
+    service = cluster.object(SERVING, "services", "branched")
+    found = {
+        each["metadata"]["annotations"]["trimtab.dev/git-commit"] for each in (service, service["spec"]["template"])
+    }
+    assert len(found) == 1
+    return str(found.pop())
+
+
+@pytest.mark.usefixtures("home")
+def test_what_the_builder_has_to_say_is_said_by_deploy(place: KnativeTarget, tiny: str) -> None:
+    done = place.deploy(source(tiny, "import nowhere_to_be_found\n" + HELLO, "wanting"))
+    assert [each for each in done.warnings if "nowhere_to_be_found" in each]
 
 
 @pytest.mark.usefixtures("home")

@@ -7,7 +7,7 @@ from trimtab.deploy.knative import record
 from trimtab.deploy.knative.client.kinds import CONFIG_MAP, kind_of
 from trimtab.deploy.knative.describe import Objects, with_slash
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendered
-from trimtab.deploy.knative.manifests.names import FUNCTION, SPEC_HASH
+from trimtab.deploy.knative.manifests.names import COMMIT, FUNCTION, SPEC_HASH
 from trimtab.deploy.knative.preflight.facts import Check
 from trimtab.deploy.stages import Stages
 from trimtab.errors import Conflict
@@ -71,3 +71,9 @@ def image_in(live: list[Manifest]) -> str:
         if kind_of(item) == CONFIG_MAP:
             return record.image_of(item)
     return ""
+
+
+def commit_in(live: list[Manifest]) -> str:
+    """Give the git commit that the record among these objects names; empty where there is none."""
+    notes = ((item["metadata"].get("annotations") or {}) for item in live if kind_of(item) == CONFIG_MAP)
+    return next((str(each[COMMIT]) for each in notes if COMMIT in each), "")

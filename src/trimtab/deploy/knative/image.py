@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from trimtab.deploy.named import ClusterSettings
@@ -14,22 +15,33 @@ _PLACES = {"s3": "s3", "gs": "gs", "redis": "redis", "rediss": "redis"}
 """Which extra of Trimtab a place for artifacts or state needs, by its URL's scheme."""
 
 
-def image_of(function: Function, cluster: ClusterSettings, stages: Stages) -> str:
-    """Give the image, by digest where we built it. Errors: SpecError without image and registry, BuildError."""
+class Image(Struct, frozen=True, kw_only=True):
+    """An image that holds a function's code."""
+
+    reference: str
+    """By digest, where it was built here."""
+    commit: str = ""
+    """The git commit that it was built from; empty where its source was not fetched by git."""
+    notes: list[str] = []
+    """What the builder has to say of it."""
+
+
+def image_of(function: Function, cluster: ClusterSettings, stages: Stages) -> Image:
+    """Give the image, a new one where the function names none. Errors: SpecError without image and registry, BuildError."""
     registry = cluster.registry
     if function.spec.build.image:
-        return function.spec.build.image
+        return Image(reference=function.spec.build.image)
     if not registry:
         hint = "TRIMTAB_REGISTRY or `registry` in targets.yaml names where images are pushed"
         raise SpecError("spec.build.image", None, "an image, or a registry to push a built one to", hint=hint)
     from trimtab.builder.build import build
     from trimtab.builder.request import BuildRequest
 
-    image = f"{registry.strip('/')}/{function.metadata.name}"
-    built = build(BuildRequest(function=equipped(function, cluster), image=image))
+    name = f"{registry.strip('/')}/{function.metadata.name}"
+    built = build(BuildRequest(function=equipped(function, cluster), image=name))
     for step in built.steps:
         stages.took(step.name, step.ms or 0.0, step.detail)
-    return built.reference
+    return Image(reference=built.reference, commit=built.commit, notes=built.notes)
 
 
 def no_files(function: Function) -> None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from trimtab.deploy.abc import Deployment, FunctionInfo, ModelChange, Progress, RunInfo, Target
 from trimtab.deploy.knative import diff as differences
 from trimtab.deploy.knative import logs, place, record
-from trimtab.deploy.knative.answers import deployed, deployed_job, image_in, revision_before, sentence
+from trimtab.deploy.knative.answers import commit_in, deployed, deployed_job, image_in, revision_before, sentence
 from trimtab.deploy.knative.canary import Canary, Counters, Decision, Figures, Guard, last
 from trimtab.deploy.knative.client import tunnel
 from trimtab.deploy.knative.client.api import Api
@@ -102,10 +102,12 @@ class KnativeTarget(Target):
         stages = Stages(progress)
         if self.settings.registry and not function.spec.build.image:  # a push is a change, too
             self._checked(self._rendering(function, self._not_built(function)), dry_run=False)
-        rendering = self._rendering(function, image_of(function, self.settings, stages))
+        image = image_of(function, self.settings, stages)
+        rendering = self._rendering(function, image.reference, image.commit)
         api, name = self._within(function), rendering.name
         forced = str(time.time_ns()) if force else ""
         facts, wanted = self._checked(rendering, forced=forced)
+        wanted = replace(wanted, notes=[*image.notes, *wanted.notes])
         stages.finish("preflight", f"{facts.kubernetes}, Knative {facts.knative or 'of unknown version'}")
         kind, at = (CONFIG_MAP, record.name_of(name)) if function.spec.kind == "job" else (SERVICE, name)
         before = place.there(api, kind, at)
@@ -140,7 +142,8 @@ class KnativeTarget(Target):
         live = place.owned(api, function.metadata.name)
         image = image or function.spec.build.image or image_in(live) or self._not_built(function)
         service = next((item for item in live if kind_of(item) == SERVICE), None)
-        rendering = placed(api, self._rendering(function, image), api.groups())
+        commit = commit_in(live) if function.spec.source.git else ""  # a branch is not asked where it is now
+        rendering = placed(api, self._rendering(function, image, commit), api.groups())
         wanted = place.desired(rendering, service).objects
         return differences.compare(wanted, live, place.stale(live, wanted))
 
@@ -153,14 +156,14 @@ class KnativeTarget(Target):
             )
         return self.api
 
-    def _rendering(self, function: Function, image: str) -> Rendering:
+    def _rendering(self, function: Function, image: str, commit: str = "") -> Rendering:
         if not function.spec.build.image:
             no_files(function)
         return Rendering(
             function=function,
             image=image,
             namespace=self._within(function).namespace,
-            commit=commit_of(function),
+            commit=commit or commit_of(function),
             environ=self.settings.environ,
         )
 
@@ -327,7 +330,7 @@ class KnativeTarget(Target):
         image = function.spec.build.image
         if not (image or source.path or source.code or source.git):
             function, image = self._deployed(function.metadata.name)
-        image = image or image_of(function, self.settings, Stages(None))
+        image = image or image_of(function, self.settings, Stages(None)).reference
         api = self._within(function)
         runs, rendering = Runs(api), placed(api, self._rendering(function, image), api.groups())
         info = runs.start(rendering, parameters, inputs or {}, artifact_path)
