@@ -63,6 +63,17 @@ def test_a_deployment_is_completed_by_the_next(
     }
 
 
+def delete_in_two(target: KnativeTarget, cutting: dict[str, int | None], writes: int) -> None:
+    """Delete `hello`, cut off after so many writes, and once more."""
+    cutting["writes"] = writes
+    try:
+        target.delete("hello")
+    except Cut:
+        cutting["writes"] = None
+        target.delete("hello")
+    cutting["writes"] = None
+
+
 @pytest.mark.parametrize("writes", range(4))
 def test_a_removal_of_a_job_takes_its_runs_whenever_it_is_cut_off(
     target: KnativeTarget, cluster: FakeCluster, cutting: dict[str, int | None], writes: int
@@ -71,13 +82,7 @@ def test_a_removal_of_a_job_takes_its_runs_whenever_it_is_cut_off(
     target.deploy(job)
     target.run(job, {}, wait=False)
     assert cluster.names("batch/v1", "jobs")
-    cutting["writes"] = writes
-    try:
-        target.delete("hello")
-    except Cut:
-        cutting["writes"] = None
-        target.delete("hello")
-    cutting["writes"] = None
+    delete_in_two(target, cutting, writes)
     assert cluster.names("batch/v1", "jobs") == cluster.names("batch/v1", "cronjobs") == []
     assert cluster.names("v1", "configmaps") == []
 
@@ -87,13 +92,7 @@ def test_a_removal_is_completed_by_the_next(
     target: KnativeTarget, cluster: FakeCluster, cutting: dict[str, int | None], writes: int
 ) -> None:
     target.deploy(function(FIRST))
-    cutting["writes"] = writes
-    try:
-        target.delete("hello")
-    except Cut:
-        cutting["writes"] = None
-        target.delete("hello")
-    cutting["writes"] = None
+    delete_in_two(target, cutting, writes)
     assert state(cluster) == {"brokers": ["default"]}
     with pytest.raises(NotFound):
         target.get("hello")

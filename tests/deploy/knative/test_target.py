@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from tests.deploy.knative.conftest import IMAGE
 from tests.deploy.knative.fake.knative import Knative, healthy, update
 from tests.deploy.knative.fake.server import FakeCluster
+from tests.deploy.knative.fake.store import Key
 
 from trimtab.deploy.abc import Stage
 from trimtab.deploy.knative.canary import Guard
@@ -174,7 +175,7 @@ def test_a_job_has_nothing_to_go_back_to_and_no_address(target: KnativeTarget) -
     assert target.get("hello").revision == deployed.revision
     with pytest.raises(Conflict, match="'hello' is of kind job: it has no revisions to go back to"):
         target.rollback("hello")
-    with pytest.raises(Conflict, match="a job is started with `trimtab run`"):
+    with pytest.raises(Conflict, match="it has no address: `trimtab run` starts a job"):
         target.reach(target.get("hello").url)
 
 
@@ -244,6 +245,27 @@ def test_a_conflict_that_comes_between_check_and_apply_is_told_field_by_field(
         )
     assert caught.value.fields == [(".spec.broker", "argocd")]
     assert "  .spec.broker is owned by 'argocd'\n--force-conflicts takes them over" in str(caught.value)
+
+
+def test_a_trigger_whose_events_may_be_lost_is_told_until_something_keeps_them(
+    target: KnativeTarget, cluster: FakeCluster
+) -> None:
+    event = function("triggers: [{kind: event, name: a}]")
+    lost = (
+        "trigger 'a': an event that no try delivers is gone on Knative, unless retry.deadLetter, or the broker 'default' "
+        "by its own delivery.deadLetterSink, says where it goes"
+    )
+    assert target.deploy(event).warnings == [lost]
+    cluster.forbidden.add(("get", "brokers"))
+    assert target.deploy(event).warnings == [lost]
+    cluster.forbidden.clear()
+    kept = "triggers: [{kind: event, name: a, retry: {deadLetter: 'http://dead.example.com/'}}]"
+    assert target.deploy(function(kept)).warnings == []
+    key = Key("eventing.knative.dev/v1", "brokers", "default", "default")
+    broker = cluster.store.get(key)
+    broker["spec"] = {"delivery": {"deadLetterSink": {"uri": "http://dead.example.com/"}}}
+    cluster.store.put(key, broker)
+    assert target.deploy(event).warnings == []
 
 
 def test_consumers_are_scaled_by_keda_from_when_the_cluster_has_it(target: KnativeTarget, cluster: FakeCluster) -> None:

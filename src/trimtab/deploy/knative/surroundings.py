@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from msgspec.structs import replace
 
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.kinds import BROKER, JOB_SINK, SCALED_OBJECT
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
 from trimtab.errors import TargetError
+from trimtab.spec import EventTrigger
 
 
 def placed(api: Api, rendering: Rendering, groups: set[str]) -> Rendering:
@@ -17,6 +20,7 @@ def placed(api: Api, rendering: Rendering, groups: set[str]) -> Rendering:
         job_sink=JOB_SINK.api in groups,
         keda=SCALED_OBJECT.api in groups,
         sink=_address(api, rendering) if groups else "",
+        keepers=_keepers(api, rendering) if BROKER.api in groups else frozenset(),
     )
 
 
@@ -29,6 +33,17 @@ def _address(api: Api, rendering: Rendering) -> str:
         return address_of(api.find(BROKER, sink.broker))
     except TargetError:
         return ""
+
+
+def _keepers(api: Api, rendering: Rendering) -> frozenset[str]:
+    """Name those of the function's brokers that keep what cannot be delivered."""
+    names = {each.broker for each in rendering.function.spec.triggers if isinstance(each, EventTrigger)}
+    found = set()
+    for name in names:
+        with contextlib.suppress(TargetError):
+            delivery = ((api.find(BROKER, name) or {}).get("spec") or {}).get("delivery") or {}
+            found |= {name} if delivery.get("deadLetterSink") else set()
+    return frozenset(found)
 
 
 def address_of(broker: Manifest | None) -> str:

@@ -37,7 +37,7 @@ def render(rendering: Rendering) -> Rendered:
                 notes += streams.notes(rendering, trigger)
                 objects += streams.stream(rendering, trigger, f"spec.triggers[{number}]")
             continue
-        notes += events.notes(trigger)
+        notes += events.notes(rendering, trigger)
         if not trigger.disabled:
             objects.append(events.trigger(rendering, trigger, f"spec.triggers[{number}]"))
     return Rendered(objects=objects, notes=notes)

@@ -27,6 +27,8 @@ class Rendering(Struct, frozen=True, kw_only=True):
     """Whether the cluster has KEDA, which scales consumers of streams by their lag."""
     sink: str = ""
     """The address of the function's sink, where it is known; it is a broker's to tell."""
+    keepers: frozenset[str] = frozenset()
+    """Brokers with a dead letter sink of their own, which takes what no try of a trigger delivers."""
     environ: dict[str, str] = {}
     """What the target itself sets: where artifacts and shared state are. `$(NAME)` in it is one of the function's own
     variables, which Kubernetes puts in."""

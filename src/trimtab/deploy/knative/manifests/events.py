@@ -70,7 +70,7 @@ def reference(rendering: Rendering) -> dict[str, str]:
     return {"apiVersion": SERVING, "kind": "Service", "name": rendering.name}
 
 
-def notes(wanted: EventTrigger) -> list[str]:
+def notes(rendering: Rendering, wanted: EventTrigger) -> list[str]:
     """Say what Knative does otherwise."""
     found = []
     if seconds(wanted.deduplicate):
@@ -80,6 +80,11 @@ def notes(wanted: EventTrigger) -> list[str]:
     if wanted.retry.max_delay != Retry().max_delay:
         found.append(
             f"trigger {wanted.name!r}: retry.maxDelay is not possible on Knative; its backoff has no longest wait"
+        )
+    if wanted.retry.dead_letter is None and wanted.broker not in rendering.keepers and not wanted.disabled:
+        found.append(
+            f"trigger {wanted.name!r}: an event that no try delivers is gone on Knative, unless retry.deadLetter, "
+            f"or the broker {wanted.broker!r} by its own delivery.deadLetterSink, says where it goes"
         )
     return found
 

@@ -20,6 +20,8 @@ _DEADLINE_LEAST = 600
 """Seconds: Knative's own default."""
 _DEADLINE_MORE = 120
 """Seconds for what comes before the start: a node, the image."""
+_WAITING = 10
+"""Calls that queue-proxy lets wait for each that it lets in."""
 PORT = 8080
 
 
@@ -38,9 +40,16 @@ def service(rendering: Rendering) -> Manifest:
 
 def notes(spec: FunctionSpec) -> list[str]:
     """Say what Knative does otherwise."""
+    found = []
     if seconds(spec.timeouts.request) == 0:
-        return ["spec.timeouts.request: 0 (no limit) is not possible on Knative; its own default of 300 s applies"]
-    return []
+        found.append("spec.timeouts.request: 0 (no limit) is not possible on Knative; its own default of 300 s applies")
+    waiting = _WAITING * spec.scale.concurrency
+    if waiting and spec.limits.queue not in (None, waiting):
+        found.append(
+            f"spec.limits.queue: {spec.limits.queue} is not possible on Knative; its queue-proxy lets {waiting} calls wait for a "
+            f"replica, ten for each of {spec.scale.concurrency}"
+        )
+    return found
 
 
 def _template(rendering: Rendering) -> dict[str, Any]:
