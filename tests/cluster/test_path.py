@@ -9,7 +9,11 @@ import pytest
 from msgspec.structs import replace
 from tests.cluster.conftest import Cluster, until
 
+from trimtab.deploy.knative import place
 from trimtab.deploy.knative.canary import Guard
+from trimtab.deploy.knative.client.kinds import SINK_BINDING, TRIGGER
+from trimtab.deploy.knative.manifests.names import FUNCTION
+from trimtab.deploy.knative.situation import condition
 from trimtab.errors import DeployFailed, NotFound
 from trimtab.spec import TrafficTarget
 
@@ -111,16 +115,19 @@ def test_a_job_that_fails_is_tried_again_and_its_deadline_ends_it(cluster: Clust
     assert (info.state, info.error) == ("failed", "it took longer than 5s (spec.job.activeDeadline)")
 
 
-def test_an_event_starts_a_job(cluster: Cluster) -> None:
-    """By a JobSink, or by a Service of ours where the cluster has none."""
+@pytest.mark.parametrize("tries", [0, 1])
+def test_an_event_starts_a_job(cluster: Cluster, tries: int) -> None:
+    """By a JobSink; by a Service of ours where the cluster has none, and for a job that is tried again."""
     trigger = {"kind": "event", "name": "on", "filters": [{"exact": {"type": "test.job"}}]}
     report = "def handler(context):\n    context.log_result('type', context.event['type'])\n"
-    cluster.target.deploy(cluster.function("on-event", report, kind="job", triggers=[trigger]))
+    name = f"on-event-{tries}"
+    job = cluster.function(name, report, kind="job", triggers=[trigger], job={"backoffLimit": tries})
+    cluster.target.deploy(job)
     emits = "def handler(context, event):\n    context.emit(type='test.job', data={})\n    return 'emitted'\n"
     url = cluster.deploy("starts", emits, sink={"broker": "default"})
     cluster.call(url).check("starts")
     ended = until(
-        lambda: [run for run in cluster.target.runs("on-event") if run.finished], 180, "the job of the event has ended"
+        lambda: [run for run in cluster.target.runs(name) if run.finished], 180, "the job of the event has ended"
     )
     assert [(run.state, run.results) for run in ended] == [("succeeded", {"type": "test.job"})]
 
@@ -179,3 +186,20 @@ def test_what_is_no_longer_named_is_pruned_and_deleted(cluster: Cluster) -> None
     cluster.target.delete("pruned")
     with pytest.raises(NotFound):
         cluster.target.get("pruned")
+
+
+def test_what_is_pruned_and_deleted_leaves_no_object(cluster: Cluster) -> None:
+    api, own = cluster.target.api, {FUNCTION: "left"}
+    trigger = {"kind": "event", "name": "gone", "filters": [{"exact": {"type": "x"}}]}
+    cluster.deploy("left", HELLO, triggers=[trigger], sink={"broker": "default"})
+    (there,) = api.all(TRIGGER, own)
+
+    def is_ready() -> bool:
+        return condition(api.get(TRIGGER, there["metadata"]["name"]), "Ready").get("status") == "True"
+
+    until(is_ready, 60, "the trigger is ready")
+    url = cluster.deploy("left", HELLO)
+    assert api.all(TRIGGER, own) == api.all(SINK_BINDING, own) == []
+    assert cluster.call(url).check("left").value["hello"] == "world"
+    cluster.target.delete("left")
+    until(lambda: place.owned(api, "left") == [], 60, "everything is gone")

@@ -271,7 +271,19 @@ def test_a_job_that_is_to_start_by_the_second_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("duration", "expected"), [("200ms", "PT0.2S"), ("1s", "PT1S"), ("5m", "PT5M"), ("90s", "PT90S"), ("0s", "PT0S")]
+    ("duration", "expected"),
+    [
+        ("200ms", "PT0.2S"),
+        ("1s", "PT1S"),
+        ("5m", "PT5M"),
+        ("90s", "PT1M30S"),
+        ("3630s", "PT1H30S"),
+        ("2h", "PT2H"),
+        ("50ms", "PT0.1S"),
+        ("250ms", "PT0.3S"),
+        ("0.3s", "PT0.3S"),
+        ("0s", "PT0S"),
+    ],
 )
 def test_durations_are_written_as_iso_8601_has_them(duration: str, expected: str) -> None:
     assert iso(duration) == expected

@@ -41,7 +41,7 @@ def test_a_cluster_that_has_all_is_a_table_without_a_fix(target: KnativeTarget) 
         "kubernetes": "v1.32.1",
         "knative": "1.19.0",
         "namespace": "default: there",
-        "permissions": "37 of 37 granted",
+        "permissions": "22 of 22 granted",
         "broker": "default: there",
         "dry run": "3 objects accepted",
     }
@@ -135,7 +135,6 @@ def test_a_kubernetes_that_is_too_old_for_a_job_that_is_tried_again(
         ),
         ("create", "services", "no create on services.serving.knative.dev", "--resource=services.serving.knative.dev"),
         ("delete", "configmaps", "no delete on configmaps", "--verb=delete --resource=configmaps "),
-        ("get", "pods/log", "no get on pods/log", "--resource=pods/log "),
     ],
 )
 def test_a_permission_that_is_missing_is_named_by_verb_and_resource(
@@ -145,6 +144,36 @@ def test_a_permission_that_is_missing_is_named_by_verb_and_resource(
     row = failed(target, function())["permission"]
     assert row.found == found
     assert fix in row.fix
+
+
+def test_what_only_helps_to_tell_a_reason_is_said_and_deploys(target: KnativeTarget, cluster: FakeCluster) -> None:
+    cluster.forbidden |= {("get", "pods/log"), ("list", "events")}
+    rows = {row.found: row for row in target.preflight(function()) if row.name == "permission"}
+    assert set(rows) == {"no get on pods/log", "no list on events"}
+    assert all(row.ok and row.needed.endswith(", to tell the reason of a failure in full") for row in rows.values())
+    assert target.deploy(function()).url
+
+
+def test_a_role_for_what_the_function_consists_of_is_enough_and_deploys(
+    target: KnativeTarget, cluster: FakeCluster
+) -> None:
+    rare = (
+        "jobsinks",
+        "containersources",
+        "sinkbindings",
+        "cronjobs",
+        "deployments",
+        "pingsources",
+        "triggers",
+        "jobs",
+    )
+    cluster.forbidden |= {(verb, kind) for kind in rare for verb in ("get", "list", "create", "patch", "delete")}
+    assert target.deploy(function()).url
+    assert target.get("hello").triggers == []
+    assert target.diff(function()) == []
+    assert [info.name for info in target.functions()] == ["hello"]
+    target.delete("hello")
+    assert target.functions() == []
 
 
 FLAGS = {
@@ -199,6 +228,54 @@ def test_a_quota_that_has_no_room(target: KnativeTarget, cluster: FakeCluster) -
     row = failed(target, function("resources: {requests: {memory: 512Mi}}"))["quota"]
     assert row.found == "small: requests.memory used 600Mi of 1Gi"
     assert "raise the quota" in row.fix
+
+
+@pytest.mark.parametrize("spec", [{"scopes": ["BestEffort"]}, {"scopeSelector": {"matchExpressions": []}}])
+def test_a_quota_for_some_pods_only_is_left_to_the_cluster(
+    target: KnativeTarget, cluster: FakeCluster, spec: Object
+) -> None:
+    cluster.add("v1", "resourcequotas", "critical", spec=spec, status={"hard": {"pods": "0"}, "used": {"pods": "0"}})
+    assert all(row.ok for row in target.preflight(function()))
+
+
+def test_a_full_quota_keeps_no_unchanged_function_from_being_seen_to_and_deploys(
+    target: KnativeTarget, cluster: FakeCluster
+) -> None:
+    target.deploy(function())
+    cluster.add("v1", "resourcequotas", "small", status={"hard": {"pods": "1"}, "used": {"pods": "1"}})
+
+    def full(item: Object) -> Refusal | None:
+        said = 'dry run failed with pods "x" is forbidden: exceeded quota: small, requested: pods=1, used: pods=1'
+        return Refusal(403, "Forbidden", said) if item.get("kind") == "Service" else None
+
+    assert not target.deploy(function()).changed
+    cluster.faults.append(Fault("PATCH", "/services/hello$", 403, body=full({"kind": "Service"}).body))  # type: ignore[union-attr]
+    assert not target.deploy(function()).changed
+    rows = failed(target, function("scale: {max: 3}"))
+    assert rows["quota"].found == "small: pods used 1 of 1"
+    with pytest.raises(PreflightFailed):
+        target.deploy(function(), force=True)
+
+
+def test_a_policys_word_on_the_bare_pod_of_a_dry_run_is_no_refusal_and_deploys(
+    target: KnativeTarget, cluster: FakeCluster
+) -> None:
+    inner = 'admission webhook "validate.kyverno.svc-fail" denied the request: label team is required'
+    said = f'admission webhook "validation.webhook.serving.knative.dev" denied the request: validation failed: dry run failed with {inner}: spec.template'
+    body = Refusal(400, "BadRequest", said).body
+    cluster.faults.append(Fault("PATCH", "/services/hello$", 400, body=body))
+    (row,) = (row for row in target.preflight(function()) if row.name == "policy")
+    assert row.ok
+    assert "label team is required" in row.found
+    assert "which the dry run's pod does not have yet" in row.fix
+    cluster.faults.append(Fault("PATCH", "/services/hello$", 400, body=body))
+    assert target.deploy(function()).url
+
+
+def test_pod_security_is_no_matter_of_labels(target: KnativeTarget, cluster: FakeCluster) -> None:
+    said = 'dry run failed with pods "x" is forbidden: violates PodSecurity "restricted:latest": hostPort'
+    cluster.faults.append(Fault("PATCH", "/services/hello$", 400, body=Refusal(400, "BadRequest", said).body))
+    assert "violates PodSecurity" in failed(target, function())["dry run"].found
 
 
 def test_a_webhook_that_refuses_the_dry_run(target: KnativeTarget, cluster: FakeCluster) -> None:
@@ -268,7 +345,8 @@ def test_what_a_run_of_a_job_asks_for_is_needed(target: KnativeTarget, cluster: 
 
 def test_letting_go_of_a_binding_is_needed(target: KnativeTarget, cluster: FakeCluster) -> None:
     cluster.forbidden.add(("patch", "sinkbindings"))
-    assert failed(target, function())["permission"].found == "no patch on sinkbindings.sources.knative.dev"
+    job = function("kind: job, sink: {broker: default}")
+    assert failed(target, job)["permission"].found == "no patch on sinkbindings.sources.knative.dev"
 
 
 def test_what_may_not_be_read_does_not_fail_and_deploys(target: KnativeTarget, cluster: FakeCluster) -> None:

@@ -218,13 +218,40 @@ def test_a_job_is_deployed_described_and_deleted_with_its_starter(target: Knativ
     info = target.get("train")
     assert (info.kind, info.url, info.revisions, [each.name for each in target.functions()]) == (
         "job",
-        "",
+        "http://train-starter.default.example.com/",
         [],
         ["train"],
     )
     assert target.diff(described(JOB, name="train")) == []
     target.delete("train")
     assert ours(cluster) == set()
+
+
+def test_the_first_dry_run_of_a_starter_does_not_ask_for_its_account(
+    target: KnativeTarget, cluster: FakeCluster
+) -> None:
+    """Knative answers a dry run by one of a pod, for which the service account must be there."""
+    tried: list[str] = []
+
+    def rule(item: Object) -> Refusal | None:
+        if item.get("kind") != "Service":
+            return None
+        account = item["spec"]["template"]["spec"].get("serviceAccountName", "")
+        tried.append(account)
+        if not account or account in cluster.names("v1", "serviceaccounts"):
+            return None
+        said = (
+            f'dry run failed with pods "x" is forbidden: error looking up service account default/{account}: not found'
+        )
+        return Refusal(400, "BadRequest", said)
+
+    cluster.refuse.append(rule)
+    cluster.groups.remove(SINKS)
+    target.deploy(described(JOB, name="train"))
+    assert tried[0] == ""
+    assert tried[-1] == "train-starter"
+    own = described(JOB + ", scheduling: {serviceAccount: mine}", name="other")
+    assert own.spec.scheduling.service_account == "mine"
 
 
 def test_the_starter_goes_when_the_cluster_has_jobsink(target: KnativeTarget, cluster: FakeCluster) -> None:

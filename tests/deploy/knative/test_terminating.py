@@ -63,6 +63,28 @@ def test_a_sink_that_is_put_back_while_its_binding_is_going_is_there_in_the_end(
     assert after["uid"] != before["uid"]
 
 
+def test_a_function_without_its_sink_is_waited_for_until_knative_has_taken_it_out(
+    target: KnativeTarget, cluster: FakeCluster, kubeconfig: Path
+) -> None:
+    """While the binding goes, its variable is put into what is applied; at the end it is taken out: a revision more."""
+    target.deploy(function(SINK))
+    held(cluster, BINDING)
+
+    def undone(_: float) -> None:
+        there = cluster.names(BINDING.api, BINDING.plural)
+        if not there or "deletionTimestamp" not in cluster.store.get(BINDING)["metadata"]:
+            return
+        template = {"metadata": {"annotations": {"test/undone": "yes"}}}
+        service = cluster.store.merge(SERVICE, {"spec": {"template": template}}, "eventing-webhook")
+        gone = cluster.store.merge(BINDING, {"metadata": {"finalizers": None}}, "controller")
+        for controller in cluster.controllers:
+            controller(cluster, "MODIFIED", service)
+            controller(cluster, "DELETED", gone)
+
+    place = KnativeTarget(ClusterSettings(kubeconfig=str(kubeconfig)), sleep=undone)
+    assert place.deploy(function()).revision == "hello-00003"
+
+
 def test_what_does_not_go_is_named_with_what_holds_it(target: KnativeTarget, cluster: FakeCluster) -> None:
     target.deploy(function(SINK))
     held(cluster, BINDING)

@@ -25,9 +25,13 @@ _LONGEST = 160
 """Characters of what a container runtime said, about: its outer reasons repeat the image's name."""
 _PATIENCE = 8.0
 """Seconds after which what may still pass is spoken of."""
+_SETTLED = 5.0
+"""Seconds in which a route has looked at what has just become ready."""
 _NODE = 60.0
 """Seconds for an autoscaler to say that it adds a node; where there is none nobody says anything."""
 _UNPLACED = "Unschedulable"
+_GATED = ("SchedulingGated", "SchedulerError")
+"""Why else a pod has no node: something holds it until it may go (a queue of jobs), or the scheduler tries again."""
 _PLATFORM = re.compile(
     r"exec format error|no match(?:ing manifest)? for platform|does not match the (?:specified|host) platform"
 )
@@ -196,7 +200,7 @@ def _unschedulable(situation: Situation) -> Diagnosis | None:
     """A pod that no node takes may yet be taken: an autoscaler looks every ten seconds, and says what it comes to."""
     why, item = _unplaced(situation)
     if item is None:
-        return None
+        return _gated(situation)
     pod, lasted = item["metadata"]["name"], situation.since(item)
     grows = any(situation.said(pod, reason) for reason in ("TriggeredScaleUp", "Nominated"))
     full = next(iter(situation.said(pod, "NotTriggerScaleUp")), "").partition(": ")[2]
@@ -212,6 +216,16 @@ def _unschedulable(situation: Situation) -> Diagnosis | None:
         return Diagnosis(reason="unschedulable", text=text + _advice(why), final=False)
     waited = f"after {lasted:.0f} s nothing says that a node is being added"
     return Diagnosis(reason="unschedulable", text=f"{text}{_advice(why)}. Not waiting longer: {waited}")
+
+
+def _gated(situation: Situation) -> Diagnosis | None:
+    for pod in situation.pods:
+        scheduled = condition(pod, "PodScheduled")
+        if scheduled.get("status") == "False" and scheduled.get("reason") in _GATED:
+            said = scheduled.get("message") or "no reason is given"
+            text = f"{situation.name}: the pod is not placed yet ({scheduled['reason']}: {said}); what holds it lets it go, or `kubectl describe pod {pod['metadata']['name']}` says more"
+            return Diagnosis(reason="unschedulable", text=text, final=False)
+    return None
 
 
 def _unplaced(situation: Situation) -> tuple[str, Manifest | None]:
@@ -239,11 +253,34 @@ def _advice(why: str) -> str:
     return "correct spec.scheduling and spec.resources, or add nodes"
 
 
+def _beside(situation: Situation) -> Diagnosis | None:
+    """What stands in the pod beside the function (queue-proxy, a mesh's proxy) and does not start: not the function's fault."""
+    for pod in situation.pods:
+        for status in _others(pod):
+            state = status.get("state") or {}
+            held = state.get("waiting") or (state.get("terminated") if not status.get("started") else None) or {}
+            if held.get("reason") in {None, "ContainerCreating", "PodInitializing", "Completed"}:
+                continue
+            said = _last_part("\n".join([held.get("message", "")])) or f"exit code {held.get('exitCode', '?')}"
+            text = f"{situation.name}: {status.get('name')}, which the cluster puts beside the function, does not start ({held['reason']}: {said}); it is for who runs the cluster: `kubectl describe pod {pod['metadata']['name']}`"
+            return Diagnosis(reason="not-ready", text=text, final=False)
+    return None
+
+
+def _others(pod: Manifest) -> list[dict[str, Any]]:
+    """Give the states of a pod's containers that are not ours."""
+    status, own = pod.get("status") or {}, container_of(pod)
+    found = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    return [each for each in found if each.get("name") != own]
+
+
 def _not_ready(situation: Situation) -> Diagnosis | None:
     for pod in situation.pods:
         status = main_status(pod)
         if "running" not in (status.get("state") or {}) or condition(pod, "Ready").get("status") == "True":
             continue
+        if any("waiting" in (each.get("state") or {}) for each in _others(pod)):
+            continue  # what is pulled beside it takes its time, too
         lasted = situation.since(pod)
         if lasted < _PATIENCE:
             return None
@@ -275,9 +312,24 @@ def _ingress(situation: Situation) -> Diagnosis | None:
     return None
 
 
+def _traffic(situation: Situation) -> Diagnosis | None:
+    """The revision is ready, and the split names one that is not there or failed. Before, the same words say nothing."""
+    routes = condition(situation.service, "RoutesReady")
+    ready = (condition(situation.revision, "Ready"), condition(situation.service, "ConfigurationsReady"))
+    if (
+        routes.get("status") == "False"
+        and routes.get("reason") in {"RevisionMissing", "RevisionFailed"}
+        and all(each.get("status") == "True" for each in ready)
+        and situation.since(situation.service) >= _SETTLED
+    ):
+        text = f"{situation.name} is ready, but the traffic cannot be split as spec.traffic says: {routes.get('message', '')}; name revisions that are ready (`trimtab get {_function(situation)}`)"
+        return Diagnosis(reason="failed", text=text)
+    return None
+
+
 def _failed(situation: Situation) -> Diagnosis | None:
     """Whatever else a condition calls final, in the most specific words there are."""
-    if condition(situation.revision, "ResourcesAvailable").get("reason") == _UNPLACED:
+    if condition(situation.revision, "ResourcesAvailable").get("reason") in (_UNPLACED, *_GATED):
         return None  # it passes when a node is there, and stands on for a while then
     for item, kinds in (
         (situation.revision, ("ContainerHealthy", "ResourcesAvailable", "Ready")),
@@ -306,8 +358,10 @@ _RULES: tuple[Callable[[Situation], Diagnosis | None], ...] = (
     _crash,
     _quota_or_webhook,
     _unschedulable,
+    _beside,
     _not_ready,
     _ingress,
+    _traffic,
     _failed,
 )
 

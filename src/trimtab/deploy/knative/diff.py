@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +17,8 @@ from trimtab.spec.quantity import parse
 
 _IGNORED = {COMMIT, VERSION}
 """What may differ without anything being different."""
+_BINDING = re.compile(r"oidc-token$|kne-bundle-")
+"""Volumes that a SinkBinding puts into a Service, for brokers that want TLS and tokens."""
 _MISSING = object()
 
 
@@ -94,7 +97,7 @@ def _lists(desired: list[Any], live: list[Any], path: str) -> list[tuple[str, An
             for item in desired
             for row in _fields(item, there.get(item["name"], _MISSING), f"{path}[{item['name']}]")
         ]
-        extra = [name for name in there if name not in {item["name"] for item in desired}]
+        extra = [name for name in there if name not in {item["name"] for item in desired} and not _BINDING.match(name)]
         return rows + [(f"{path}[{name}]", there[name], None) for name in extra]
     if len(desired) != len(live):
         return [(path, live, desired)]

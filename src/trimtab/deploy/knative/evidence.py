@@ -134,7 +134,7 @@ def _too_late(situation: Situation, found: Diagnosis | None, timeout: float) -> 
     ready = condition(situation.service, "Ready")
     said = (
         f": {ready.get('reason')}: {ready.get('message', '')}"
-        if ready.get("reason") not in (None, "RevisionMissing")
+        if ready.get("reason") and (ready["reason"] != "RevisionMissing" or ready.get("status") == "False")
         else ""
     )
     return f"{situation.name} is not ready after {timeout:g} s{said}; {more}"

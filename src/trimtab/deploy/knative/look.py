@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from trimtab.deploy.abc import FunctionInfo
 from trimtab.deploy.knative import record
 from trimtab.deploy.knative.answers import objects_of
 from trimtab.deploy.knative.client.api import Api
+from trimtab.deploy.knative.client.failures import Forbidden
 from trimtab.deploy.knative.client.kinds import (
     CONFIG_MAP,
     CONTAINER_SOURCE,
@@ -36,11 +39,14 @@ def described(api: Api, target: str, name: str | None = None) -> list[FunctionIn
             objects_of(found, item).service = item
         else:
             objects_of(found, item).entrance = item
-    for item in api.all(JOB_SINK, labels):
-        objects_of(found, item).entrance = item
-    for kind in (PING_SOURCE, CRON_JOB, TRIGGER, CONTAINER_SOURCE, DEPLOYMENT):
-        for item in api.all(kind, labels):
-            objects_of(found, item).triggers.append(item)
+    for kind in (JOB_SINK, PING_SOURCE, CRON_JOB, TRIGGER, CONTAINER_SOURCE, DEPLOYMENT):
+        with suppress(Forbidden):  # a role may be without the kinds that no function here has
+            for item in api.all(kind, labels):
+                objects = objects_of(found, item)
+                if kind == JOB_SINK:
+                    objects.entrance = item
+                else:
+                    objects.triggers.append(item)
     known = {objects.name for objects in found.values() if objects.service}
     for item in api.all(REVISION, {OF_SERVICE: name} if name else None):
         if (service := item["metadata"]["labels"].get(OF_SERVICE)) in known:

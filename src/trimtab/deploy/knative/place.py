@@ -13,7 +13,17 @@ from msgspec.structs import replace
 from trimtab.deploy.knative import record
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.failures import Forbidden
-from trimtab.deploy.knative.client.kinds import CONFIG_MAP, JOB, MADE, RARE, SERVICE, SINK_BINDING, Kind, kind_of
+from trimtab.deploy.knative.client.kinds import (
+    ALWAYS,
+    CONFIG_MAP,
+    JOB,
+    MADE,
+    RARE,
+    SERVICE,
+    SINK_BINDING,
+    Kind,
+    kind_of,
+)
 from trimtab.deploy.knative.manifests import Rendered, Rendering, render
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.manifests.container import BOUND
@@ -62,6 +72,14 @@ def _settle(service: Manifest, live: Manifest | None, forced: str) -> None:
         service["spec"]["traffic"] = live["spec"]["traffic"]
     else:
         service["spec"].setdefault("traffic", [{"latestRevision": True, "percent": 100}])
+
+
+def is_unchanged(objects: list[Manifest], live: Manifest | None) -> bool:
+    """Tell whether the Service among these objects keeps the revision that is there."""
+    template = next((item["spec"]["template"] for item in objects if kind_of(item) == SERVICE), None)
+    wanted = ((template or {}).get("metadata") or {}).get("annotations") or {}
+    before = _template_notes(live)
+    return SPEC_HASH in before and all(before.get(name) == wanted.get(name) for name in (SPEC_HASH, FORCED))
 
 
 def _keep_bound(service: Manifest, live: Manifest | None) -> None:
@@ -141,8 +159,8 @@ def there(api: Api, kind: Kind, name: str) -> Manifest | None:
 def owned(api: Api, name: str, project: str | None = None) -> list[Manifest]:
     """Give all objects of ours that belong to a function."""
     labels = {MANAGED_BY: FIELD_MANAGER, FUNCTION: name, **({PROJECT: project} if project else {})}
-    found = [item for kind in MADE for item in api.all(kind, labels)]
-    for kind in RARE:
+    found = [item for kind in ALWAYS for item in api.all(kind, labels)]
+    for kind in (*(kind for kind in MADE if kind not in ALWAYS), *RARE):
         with contextlib.suppress(Forbidden):
             found += api.all(kind, labels)
     return [item for item in found if _ours(item)]
@@ -169,6 +187,23 @@ def _let_go(api: Api, item: Manifest) -> None:
             api.change(SINK_BINDING, item["metadata"]["name"], {"metadata": {"finalizers": None}})
 
 
+def unbind(api: Api, pruned: list[Manifest], sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Wait until SinkBindings of a Service that were pruned are gone; tell whether there were any.
+
+    Until then Knative puts their variables into what is applied, and takes them out at the end: another revision.
+    """
+    bindings = [
+        item for item in pruned if kind_of(item) == SINK_BINDING and item["spec"]["subject"]["kind"] == SERVICE.name
+    ]
+    for item in bindings:
+        for _ in range(_GOING):
+            found = api.find(SINK_BINDING, item["metadata"]["name"])
+            if found is None or found["metadata"].get("uid") != item["metadata"].get("uid"):
+                break
+            sleep(_LOOK)
+    return bool(bindings)
+
+
 def remove(api: Api, name: str) -> None:
     """Delete a function: what calls it first, then its runs, its record last, so that a removal that is interrupted can be
     repeated. Errors: NotFound.
@@ -178,8 +213,9 @@ def remove(api: Api, name: str) -> None:
         raise NotFound(f"no function {name!r}")
     records = [item for item in items if kind_of(item) == CONFIG_MAP]
     prune(api, sorted((item for item in items if item not in records), key=lambda item: kind_of(item) == SERVICE))
-    for run in api.all(JOB, {MANAGED_BY: FIELD_MANAGER, FUNCTION: name}):
-        api.delete(JOB, run["metadata"]["name"])
+    with contextlib.suppress(Forbidden):  # whoever may not look for runs made none
+        for run in api.all(JOB, {MANAGED_BY: FIELD_MANAGER, FUNCTION: name}):
+            api.delete(JOB, run["metadata"]["name"])
     prune(api, records)
 
 

@@ -110,4 +110,7 @@ def state_of(item: Manifest) -> tuple[object, ...]:
     status = main_status(item)
     ready = [condition(item, kind).get("status") for kind in ("PodScheduled", "ConfigurationsReady")]
     own = condition(item, "Ready").get("status")
-    return (*ready, own, next(iter(status.get("state") or {}), ""), status.get("restartCount", 0))
+    others = [
+        next(iter(each.get("state") or {}), "") for each in (item.get("status") or {}).get("containerStatuses") or []
+    ]
+    return (*ready, own, *others, status.get("restartCount", 0))

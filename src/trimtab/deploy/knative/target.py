@@ -116,6 +116,8 @@ class KnativeTarget(Target):
         place.prune(api, stale)
         stages.finish("apply", f"{len(wanted.objects)} objects" + (f", {len(stale)} pruned" if stale else ""))
         service = live.get("Service")
+        if service is not None and place.unbind(api, stale, self._sleep):
+            service = api.get(SERVICE, service["metadata"]["name"])
         if service is not None and how.wait:
             start, rollout = seconds(function.spec.timeouts.start), seconds(function.spec.rollout_duration)
             timeout = _PULL + start + rollout if how.timeout is None else how.timeout
@@ -189,7 +191,8 @@ class KnativeTarget(Target):
                 live = place.there(api, SERVICE, rendering.name)
         wanted = place.desired(rendering, live, forced=forced, hold=self.options.hold)
         force = self.options.force_conflicts
-        facts = gather(api, facts, wanted.objects, force_conflicts=force, dry_run=dry_run)
+        same = place.is_unchanged(wanted.objects, live)
+        facts = gather(api, facts, wanted.objects, force_conflicts=force, dry_run=dry_run, unchanged=same)
         tried_again = rendering.function.spec.job.backoff_limit > 0
         return check(facts, wanted.objects, tried_again=tried_again), facts, wanted
 

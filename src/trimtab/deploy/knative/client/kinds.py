@@ -62,8 +62,10 @@ MADE = (
     DEPLOYMENT,
 )
 """What a function's deployment can consist of; these are looked through for what is to be pruned."""
+ALWAYS = (CONFIG_MAP, SERVICE)
+"""What every function consists of, or nearly. Whoever may not look for the others made none."""
 RARE = (SCALED_OBJECT, TRIGGER_AUTHENTICATION, ROLE_BINDING, ROLE, SERVICE_ACCOUNT)
-"""What only some consist of. Whoever may not look for these made none."""
+"""What only some consist of."""
 _BY_NAME = {(kind.api, kind.name): kind for kind in (*MADE, *RARE, JOB)}
 
 

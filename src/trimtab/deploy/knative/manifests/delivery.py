@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from trimtab.spec import Retry
@@ -23,8 +24,17 @@ def delivery(retry: Retry) -> dict[str, Any]:
 
 
 def iso(duration: Amount) -> str:
-    """Write a duration as ISO 8601 does: PT0.2S, PT5M."""
-    total = seconds(duration)
-    if total and total % 60 == 0:
-        return f"PT{total / 60:g}M"
-    return f"PT{total:g}S"
+    """Write a duration as ISO 8601 does: PT0.2S, PT5M, PT1H30S.
+
+    Knative reads one decimal of the seconds and leaves the others out, so they are rounded up.
+    """
+    tenths = in_tenths(duration)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    parts = [f"{hours}H"] * bool(hours) + [f"{minutes}M"] * bool(minutes)
+    return "PT" + "".join(parts) + (f"{tenths / 10:g}S" if tenths or not parts else "")
+
+
+def in_tenths(duration: Amount) -> int:
+    """Give a duration in tenths of a second, rounded up."""
+    return math.ceil(round(seconds(duration) * 10, 6))

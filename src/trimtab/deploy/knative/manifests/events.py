@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from trimtab.deploy.knative.manifests.abc import Manifest, Rendering
-from trimtab.deploy.knative.manifests.delivery import delivery
+from trimtab.deploy.knative.manifests.delivery import delivery, in_tenths
 from trimtab.deploy.knative.manifests.names import JOB_SINK, child, made
 from trimtab.deploy.knative.manifests.service import SERVING
 from trimtab.deploy.knative.manifests.starter import starter_name
@@ -81,6 +82,12 @@ def notes(rendering: Rendering, wanted: EventTrigger) -> list[str]:
         found.append(
             f"trigger {wanted.name!r}: retry.maxDelay is not possible on Knative; its backoff has no longest wait"
         )
+    for field, value in (("delay", wanted.retry.delay), ("timeout", wanted.retry.timeout)):
+        if value is not None and not math.isclose(seconds(value) * 10, in_tenths(value)):
+            given = f"{in_tenths(value) / 10:g} s"
+            found.append(
+                f"trigger {wanted.name!r}: retry.{field} is {given} on Knative, which counts tenths of a second"
+            )
     if wanted.retry.dead_letter is None and wanted.broker not in rendering.keepers and not wanted.disabled:
         found.append(
             f"trigger {wanted.name!r}: an event that no try delivers is gone on Knative, unless retry.deadLetter, "

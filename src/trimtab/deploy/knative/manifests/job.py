@@ -42,6 +42,8 @@ def job(
 def job_sink(rendering: Rendering) -> Manifest:
     """Give the JobSink that starts a run for each event that is posted to it."""
     started = {"metadata": {"labels": labels(rendering)}, "spec": job_spec(rendering)}
+    for each in started["spec"]["template"]["spec"]["containers"]:
+        each["env"] = [*each["env"], {"name": "K_EXECUTION_MODE", "value": "batch"}]  # a webhook would put it there
     return made(rendering, JOB_SINK, "JobSink", rendering.name, {"job": started})
 
 

@@ -64,7 +64,20 @@ def check(facts: Facts, manifests: list[Manifest], *, tried_again: bool = False)
         )
         for what, why in facts.refused
     ]
-    if not (facts.taken or facts.conflicts or facts.refused) and all(row.ok for row in rows) and manifests:
+    rows += [
+        Check(
+            name="policy",
+            found=f"{what}: {why}",
+            needed="a pod that the cluster's policies allow",
+            fix="nothing, if it asks for labels, annotations or queue-proxy, which the dry run's pod does not have yet",
+        )
+        for what, why in facts.doubted
+    ]
+    if (
+        not (facts.taken or facts.conflicts or facts.refused or facts.doubted)
+        and all(row.ok for row in rows)
+        and manifests
+    ):
         rows.append(
             Check(name="dry run", found=f"{len(manifests)} objects accepted", needed="objects that the cluster accepts")
         )
@@ -172,20 +185,20 @@ def _permissions(found: list[Permission], namespace: str) -> list[Check]:
         Check(
             name="permission",
             found=f"no {', '.join(verbs)} on {resource}{'.' + group if group else ''}",
-            needed=f"{', '.join(verbs)} in namespace {namespace}",
+            needed=f"{', '.join(verbs)} in namespace {namespace}{'' if needed else ', to tell the reason of a failure in full'}",
             fix=f"kubectl create role trimtab-{resource.replace('/', '-')} -n {namespace} --verb={','.join(verbs)}"
             f" --resource={resource.partition('/')[0]}{'.' + group if group else ''}{'/' + resource.partition('/')[2] if '/' in resource else ''}"
             " (and a rolebinding for you)",
-            ok=False,
+            ok=not needed,
         )
-        for (resource, group), verbs in _by_resource(missing).items()
+        for (resource, group, needed), verbs in _by_resource(missing).items()
     ]
 
 
-def _by_resource(missing: list[Permission]) -> dict[tuple[str, str], list[str]]:
-    found: dict[tuple[str, str], list[str]] = {}
+def _by_resource(missing: list[Permission]) -> dict[tuple[str, str, bool], list[str]]:
+    found: dict[tuple[str, str, bool], list[str]] = {}
     for each in missing:
-        found.setdefault((each.resource, each.group), []).append(each.verb)
+        found.setdefault((each.resource, each.group, each.needed), []).append(each.verb)
     return found
 
 

@@ -14,6 +14,8 @@ class Permission(Struct, frozen=True):
     resource: str
     group: str
     allowed: bool = True
+    needed: bool = True
+    """Whether a function cannot be deployed without it."""
 
 
 class Facts(Struct, kw_only=True):
@@ -41,6 +43,8 @@ class Facts(Struct, kw_only=True):
     """Objects of ours by name that are somebody else's, each with whose."""
     refused: list[tuple[str, str]] = []
     """Objects that a dry run refused, and why."""
+    doubted: list[tuple[str, str]] = []
+    """Objects whose bare pod a policy refused in the dry run, and why: the pod that is made in the end has labels."""
     conflicts: list[str] = []
     """Fields that others own, from the dry run."""
 

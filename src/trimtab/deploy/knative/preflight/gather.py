@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from trimtab.deploy.knative.client.api import Api
 from trimtab.deploy.knative.client.failures import Expired, FieldConflict, Refused
-from trimtab.deploy.knative.client.kinds import BROKER, CONFIG_MAP, DEPLOYMENT, NAMESPACE, QUOTA, Kind, kind_of
+from trimtab.deploy.knative.client.kinds import (
+    BROKER,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    NAMESPACE,
+    QUOTA,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    Kind,
+    kind_of,
+)
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.manifests.names import FIELD_MANAGER, FUNCTION, MANAGED_BY, PROJECT
 from trimtab.deploy.knative.preflight import needs
@@ -16,6 +29,7 @@ from trimtab.errors import NotFound, TargetError, TargetUnreachable
 
 _SYSTEM = "knative-serving"
 _AT_ONCE = 8
+_POLICY = re.compile(r"admission webhook .* denied the request|ValidatingAdmissionPolicy", re.DOTALL)
 
 
 def reach(api: Api) -> Facts:
@@ -31,16 +45,25 @@ def reach(api: Api) -> Facts:
 
 
 def gather(
-    api: Api, facts: Facts, manifests: list[Manifest], *, force_conflicts: bool = False, dry_run: bool = True
+    api: Api,
+    facts: Facts,
+    manifests: list[Manifest],
+    *,
+    force_conflicts: bool = False,
+    dry_run: bool = True,
+    unchanged: bool = False,
 ) -> Facts:
-    """Add the facts for these objects to the first ones. Without `dry_run` the objects themselves are sent to nobody."""
+    """Add the facts for these objects to the first ones. Without `dry_run` the objects themselves are sent to nobody.
+
+    `unchanged`: the Service makes no new revision, so that no quota has to have room for one.
+    """
     if facts.error:
         return facts
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         asked = needs.permissions(manifests, facts.groups)
         permissions = pool.map(lambda each: _permission(api, *each), asked)
         features, knative = pool.submit(_features, api), pool.submit(_version, api)
-        namespace, quotas = pool.submit(_namespace, api), pool.submit(_quotas, api)
+        namespace, quotas = pool.submit(_namespace, api), pool.submit(_quotas, api, unchanged)
         brokers = pool.submit(_brokers, api, facts.groups)
         taken = pool.map(lambda manifest: _taken(api, manifest), manifests)
         facts.permissions = [each for each in permissions if each is not None]
@@ -51,17 +74,37 @@ def gather(
         dry_run
         and facts.namespace_there is not False
         and not facts.taken
-        and all(each.allowed for each in facts.permissions)
+        and all(each.allowed or not each.needed for each in facts.permissions)
     ):
-        for manifest in manifests:
+        for manifest in map(_alone(manifests), manifests):
             _dry_run(api, manifest, facts, force=force_conflicts)
+        if unchanged:
+            facts.refused = [(what, why) for what, why in facts.refused if "exceeded quota" not in why]
     return facts
+
+
+def _alone(manifests: list[Manifest]) -> Callable[[Manifest], Manifest]:
+    """Give what makes an object fit for a dry run, for which the others are not there.
+
+    Knative tries out a Service's pod, and a pod's service account must be there.
+    """
+    made = {item["metadata"]["name"] for item in manifests if kind_of(item) == SERVICE_ACCOUNT}
+
+    def fit(item: Manifest) -> Manifest:
+        if kind_of(item) != SERVICE or item["spec"]["template"]["spec"].get("serviceAccountName") not in made:
+            return item
+        found = copy.deepcopy(item)
+        del found["spec"]["template"]["spec"]["serviceAccountName"]
+        return found
+
+    return fit
 
 
 def _permission(api: Api, verb: str, kind: Kind, sub: str) -> Permission | None:
     resource = f"{kind.plural}/{sub}" if sub else kind.plural
     try:
-        return Permission(verb, resource, kind.group, api.may(verb, kind, sub))
+        needed = (verb, kind, sub) not in needs.HELPFUL
+        return Permission(verb, resource, kind.group, api.may(verb, kind, sub), needed)
     except TargetUnreachable:
         raise
     except TargetError:
@@ -95,9 +138,9 @@ def _namespace(api: Api) -> bool | None:
     return True
 
 
-def _quotas(api: Api) -> list[Manifest]:
+def _quotas(api: Api, unchanged: bool) -> list[Manifest]:
     try:
-        return api.all(QUOTA)
+        return [] if unchanged else api.all(QUOTA)
     except TargetError:
         return []
 
@@ -141,6 +184,12 @@ def _dry_run(api: Api, manifest: Manifest, facts: Facts, *, force: bool) -> None
     except Refused as exc:
         if "does not support dry run" in str(exc):  # a webhook that has effects: only the real thing asks it
             return
-        facts.refused.append((what, str(exc).partition("was refused: ")[2] or str(exc)))
+        why = str(exc).partition("was refused: ")[2] or str(exc)
+        (facts.doubted if _of_bare_pod(why) else facts.refused).append((what, why))
     except NotFound:
         pass  # its kind is not there, which another row says
+
+
+def _of_bare_pod(why: str) -> bool:
+    """Tell the word of a policy on the pod that Knative tries out, which has no labels, annotations and no queue-proxy yet."""
+    return "dry run failed with" in why and bool(_POLICY.search(why))

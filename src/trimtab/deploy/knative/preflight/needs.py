@@ -7,21 +7,21 @@ from typing import Any
 from msgspec import Struct
 
 from trimtab.deploy.knative.client.kinds import (
+    ALWAYS,
     BROKER,
     EVENT,
     JOB,
-    MADE,
     POD,
-    RARE,
     REVISION,
     SERVICE,
-    SINK_BINDING,
     Kind,
     kind_of,
 )
 from trimtab.deploy.knative.manifests.abc import Manifest
 from trimtab.deploy.knative.manifests.names import FUNCTION
 
+HELPFUL = (("list", EVENT, ""), ("get", POD, "log"))
+"""What a function is deployed without, and what goes wrong is told in fewer words."""
 _FIELDS = {
     "nodeSelector": "kubernetes.podspec-nodeselector",
     "affinity": "kubernetes.podspec-affinity",
@@ -93,18 +93,14 @@ def is_function(manifest: Manifest) -> bool:
 def permissions(manifests: list[Manifest], present: set[str]) -> list[tuple[str, Kind, str]]:
     """Give (verb, kind, subresource) of all that deploying, describing, pruning and deleting the function asks for."""
     wanted = [(verb, kind, "") for kind in kinds(manifests) for verb in ("get", "create", "patch")]
-    wanted += [
-        (verb, kind, "") for kind in MADE if kind.api in present or not kind.group for verb in ("list", "delete")
-    ]
-    wanted += [(verb, kind, "") for kind in kinds(manifests) if kind in RARE for verb in ("list", "delete")]
+    own = [*kinds(manifests), *(kind for kind in ALWAYS if kind.api in present or not kind.group)]
+    wanted += [(verb, kind, "") for kind in own for verb in ("list", "delete")]
     wanted += [("watch", kind, "") for kind in (SERVICE, REVISION, POD)] + [
         ("list", kind, "") for kind in (REVISION, POD)
     ]
-    wanted += [("list", EVENT, ""), ("get", POD, "log"), ("list", JOB, ""), ("delete", JOB, "")]
-    if SINK_BINDING.api in present:
-        wanted.append(("patch", SINK_BINDING, ""))  # its finalizer, when it goes
+    wanted += HELPFUL
     if sinks(manifests):
         wanted.append(("get", BROKER, ""))
     if not any(is_function(manifest) for manifest in manifests):
-        wanted += [(verb, JOB, "") for verb in ("create", "get", "patch", "watch")]
+        wanted += [(verb, JOB, "") for verb in ("create", "get", "list", "delete", "patch", "watch")]
     return list(dict.fromkeys(wanted))

@@ -12,11 +12,15 @@ from trimtab.spec.quantity import parse
 def exceeded(quotas: list[Manifest], manifests: list[Manifest]) -> list[tuple[str, str, str]]:
     """Give (found, needed, what to do) for each resource of a quota that the replicas at the start do not fit into.
 
-    queue-proxy asks for a little beside them; a quota that is short by no more than that is told by the diagnosis.
+    queue-proxy asks for a little beside them; a quota that is short by no more than that is told by the diagnosis, and so is one
+    for some pods only (by priority, or by quality of service).
     """
     wanted = _wanted(manifests)
     rows = []
     for quota in quotas:
+        spec = quota.get("spec") or {}
+        if spec.get("scopes") or spec.get("scopeSelector"):
+            continue
         status = quota.get("status") or {}
         hard, used = status.get("hard") or {}, status.get("used") or {}
         for name, most in hard.items():
