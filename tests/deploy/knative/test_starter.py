@@ -205,7 +205,7 @@ def test_a_job_is_deployed_described_and_deleted_with_its_starter(target: Knativ
     cluster.groups.remove(SINKS)
     done = target.deploy(described(JOB, name="train"))
     assert (done.url, done.changed) == ("", True)
-    assert [stage.name for stage in done.stages] == ["preflight", "apply", "revision", "pods", "route"]
+    assert [stage.name for stage in done.stages] == ["preflight", "apply", "revision", "pods", "route", "triggers"]
     assert not target.deploy(described(JOB, name="train")).changed
     assert ours(cluster) == {
         ("configmaps", "train-trimtab"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from tests.deploy.knative.conftest import IMAGE
-from tests.deploy.knative.fake.knative import Knative, healthy, update
+from tests.deploy.knative.fake.knative import READY, Knative, healthy, update
 from tests.deploy.knative.fake.server import FakeCluster
 from tests.deploy.knative.fake.store import Key
 
@@ -266,6 +266,53 @@ def test_a_trigger_whose_events_may_be_lost_is_told_until_something_keeps_them(
     broker["spec"] = {"delivery": {"deadLetterSink": {"uri": "http://dead.example.com/"}}}
     cluster.store.put(key, broker)
     assert target.deploy(event).warnings == []
+
+
+CALLED = "triggers: [{kind: event, name: a, retry: {deadLetter: 'http://dead/'}}, {kind: cron, name: c, schedule: '@daily', catchUp: none, overlap: allow}]"
+
+
+def test_a_deployment_ends_when_what_calls_the_function_is_ready(target: KnativeTarget, cluster: FakeCluster) -> None:
+    done = target.deploy(function(CALLED))
+    assert [(stage.name, stage.detail) for stage in done.stages][-1] == ("triggers", "2 ready")
+    assert done.warnings == []
+
+
+def test_what_calls_the_function_and_is_late_is_told_and_fails_nothing(
+    target: KnativeTarget, knative: Knative, cluster: FakeCluster
+) -> None:
+    said: list[str] = []
+    knative.calling = {
+        "type": "Ready",
+        "status": "False",
+        "reason": "BrokerNotReady",
+        "message": "the broker is away",
+    }
+    target.options = Options(say=said.append)
+    done = target.deploy(function(CALLED))
+    late = "Trigger hello-a is not ready (BrokerNotReady: the broker is away)"
+    assert said == [f"waiting: {late}"]
+    assert done.warnings[0] == f"{late}; what happens before it is ready calls nobody"
+    assert done.warnings[1].startswith("PingSource hello-c is not ready (BrokerNotReady")
+    target.options = Options(wait=False, say=said.append)
+    assert target.deploy(function(CALLED)).warnings == []
+
+
+def test_what_calls_a_job_is_waited_for_as_well(target: KnativeTarget, cluster: FakeCluster) -> None:
+    looks: list[float] = []
+
+    def ready(_: float) -> None:
+        looks.append(0.0)
+        for kind, name in (("triggers", "hello-a"), ("jobsinks", "hello")):
+            api = "eventing.knative.dev/v1" if kind == "triggers" else "sinks.knative.dev/v1alpha1"
+            key = Key(api, kind, "default", name)
+            item = cluster.store.get(key)
+            item["status"] = {"conditions": [READY], "observedGeneration": item["metadata"]["generation"]}
+            cluster.store.put(key, item)
+
+    cluster.controllers.clear()
+    place = KnativeTarget(target.settings, sleep=ready)
+    done = place.deploy(function("kind: job, triggers: [{kind: event, name: a}]"))
+    assert (done.stages[-1].name, len(looks)) == ("triggers", 1)
 
 
 def test_consumers_are_scaled_by_keda_from_when_the_cluster_has_it(target: KnativeTarget, cluster: FakeCluster) -> None:

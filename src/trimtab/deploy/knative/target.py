@@ -11,8 +11,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from trimtab.deploy.abc import Deployment, FunctionInfo, ModelChange, Progress, RunInfo, Target
+from trimtab.deploy.knative import callers, logs, place, record
 from trimtab.deploy.knative import diff as differences
-from trimtab.deploy.knative import logs, place, record
 from trimtab.deploy.knative.answers import commit_in, deployed, deployed_job, image_in, revision_before, sentence
 from trimtab.deploy.knative.canary import Canary, Counters, Decision, Figures, Guard, last
 from trimtab.deploy.knative.client import tunnel
@@ -126,6 +126,9 @@ class KnativeTarget(Target):
             if consumers := consumers_of(wanted.objects):
                 evidence = Evidence(api, patience=start, timeout=timeout, say=how.say, recent=True)
                 wait_for(api, stages, consumers, evidence)
+        if how.wait and (called := callers.callers_of(wanted.objects)):
+            late = callers.wait_for(api, stages, called, how.say, self._sleep)
+            wanted = replace(wanted, notes=[*wanted.notes, *late])
         if service is None or function.spec.kind == "job":
             return deployed_job(name, live["ConfigMap"], before, stages, wanted)
         return deployed(name, service, before, stages, wanted)

@@ -22,12 +22,16 @@ class Knative:
         self.outcome: Outcome = healthy
         self.consuming: Status = consuming
         """Gives the status of a pod that consumes a stream."""
+        self.calling: Object = READY
+        """The condition of what calls functions."""
         self.lag = 0.0
         """Seconds until a new template becomes a revision; until then the one before is the latest that was created."""
 
     def __call__(self, cluster: FakeCluster, change: str, item: Object) -> None:
         if item.get("kind") in ("Deployment", "ContainerSource"):
             self._consumers(cluster, change, item)
+        if item.get("kind") in ("Trigger", "PingSource", "JobSink") and change != "DELETED":
+            self._caller(cluster, item)
         if item.get("kind") != "Service" or not str(item.get("apiVersion", "")).startswith("serving"):
             return
         name = item["metadata"]["name"]
@@ -48,6 +52,18 @@ class Knative:
             self._revision(cluster, item, generation, len(known) + 1)
         else:
             route(cluster, name, item["metadata"]["namespace"])
+
+    def _caller(self, cluster: FakeCluster, item: Object) -> None:
+        """Say of what calls a function whether it is ready."""
+        metadata = item["metadata"]
+        if (item.get("status") or {}).get("observedGeneration") == metadata["generation"]:
+            return
+        key = Key(item["apiVersion"], f"{item['kind'].lower()}s", metadata["namespace"], metadata["name"])
+        with cluster.store.lock:
+            found = cluster.store.get(key)
+            conditions = {"conditions": [self.calling], "observedGeneration": metadata["generation"]}
+            found["status"] = {**(found.get("status") or {}), **conditions}
+            cluster.store.put(key, found)
 
     def _consumers(self, cluster: FakeCluster, change: str, item: Object) -> None:
         """Replace the pods of what consumes a stream. A ContainerSource's stay when they have all that is asked for."""

@@ -22,6 +22,11 @@ KINDS = {
     "sinks.knative.dev/v1alpha1": {"JobSink": "jobsinks"},
     "keda.sh/v1alpha1": {"ScaledObject": "scaledobjects", "TriggerAuthentication": "triggerauthentications"},
 }
+CALLERS = (
+    ("eventing.knative.dev/v1", "triggers"),
+    ("sources.knative.dev/v1", "pingsources"),
+    ("sinks.knative.dev/v1alpha1", "jobsinks"),
+)
 FEATURES = ("nodeselector", "affinity", "tolerations", "priorityclassname")
 VOLUMES = ("persistent-volume-claim", "persistent-volume-write")
 
@@ -104,6 +109,17 @@ class Serving:
                 for service in self._server.ask("GET", self._path("services"))["items"]:
                     if (service.get("status") or {}).get("observedGeneration") != service["metadata"]["generation"]:
                         self._reconcile(service)
+                for api, plural in CALLERS:
+                    self._call(f"/apis/{api}/namespaces/{self._namespace}/{plural}")
+
+    def _call(self, path: str) -> None:
+        """Says of what calls functions that it is ready."""
+        for item in self._server.ask("GET", path)["items"]:
+            metadata = item["metadata"]
+            if (item.get("status") or {}).get("observedGeneration") != metadata["generation"]:
+                ready = [{"type": "Ready", "status": "True"}]
+                item["status"] = {"observedGeneration": metadata["generation"], "conditions": ready}
+                self._server.ask("PUT", f"{path}/{metadata['name']}/status", item)
 
     def _reconcile(self, service: Object) -> None:
         """Looks at what there is, so that it ends also when an earlier call was refused after it had made the revision."""
