@@ -261,8 +261,10 @@ def _beside(situation: Situation) -> Diagnosis | None:
             held = state.get("waiting") or (state.get("terminated") if not status.get("started") else None) or {}
             if held.get("reason") in {None, "ContainerCreating", "PodInitializing", "Completed"}:
                 continue
-            said = _last_part("\n".join([held.get("message", "")])) or f"exit code {held.get('exitCode', '?')}"
-            text = f"{situation.name}: {status.get('name')}, which the cluster puts beside the function, does not start ({held['reason']}: {said}); it is for who runs the cluster: `kubectl describe pod {pod['metadata']['name']}`"
+            said = [*situation.said(pod["metadata"]["name"], "Failed"), held.get("message", "")]
+            code = f"exit code {held['exitCode']}" if "exitCode" in held else ""
+            why = ": ".join(filter(None, (held["reason"], _last_part("\n".join(said)) or held.get("message") or code)))
+            text = f"{situation.name}: {status.get('name')}, which the cluster puts beside the function, does not start ({why}); it is for whoever runs the cluster: `kubectl describe pod {pod['metadata']['name']}`"
             return Diagnosis(reason="not-ready", text=text, final=False)
     return None
 
